@@ -1,0 +1,192 @@
+"""Diagonals and bands of matrices, by index maps that are worked out at conversion."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import attrs
+import numpy as np
+
+from tfgraphopt.ir import Tensor, Value
+from tfgraphopt.ir.tensor import Array
+from tfgraphopt_converters import sizes
+from tfgraphopt_trt.builder import LayerBuilder, Operand, Unsupported
+from tfgraphopt_trt.converter import Weights, converter
+
+# -- where the elements of diagonals lie -----------------------------------------------------------------------------
+
+_RIGHT_ABOVE = frozenset({"RIGHT_LEFT", "RIGHT_RIGHT"})
+_RIGHT_BELOW = frozenset({"LEFT_RIGHT", "RIGHT_RIGHT"})
+
+
+@attrs.frozen(slots=True)
+class Diagonals:
+    """The diagonals ``low`` to ``high`` of a ``rows`` x ``columns`` matrix, packed one a row, the highest first.
+
+    ``align`` says at which end a diagonal shorter than the longest is padded, first for those above and then for those below
+    (MatrixDiagV3's attribute; V2 knows LEFT_LEFT only). Formulas: TensorFlow's documentation of MatrixDiagPartV3.
+    """
+
+    low: int
+    high: int
+    rows: int
+    columns: int
+    align: str
+
+    @property
+    def is_single(self) -> bool:
+        """Whether there is one diagonal, packed without an axis of its own."""
+        return self.low == self.high
+
+    @property
+    def longest(self) -> int:
+        """Elements of the longest diagonal."""
+        return min(self.rows + min(self.high, 0), self.columns + min(-self.low, 0))
+
+    def offset(self, number: int) -> int:
+        """Elements of padding in front of diagonal ``number``."""
+        length = min(self.columns - max(number, 0), self.rows + min(number, 0))
+        right = (number >= 0 and self.align in _RIGHT_ABOVE) or (number <= 0 and self.align in _RIGHT_BELOW)
+        return self.longest - length if right else 0
+
+    def unpacked(self) -> tuple[Array, Array]:
+        """For every matrix element its place among the packed ones, and whether it is on one of the diagonals."""
+        rows, columns = np.indices((self.rows, self.columns))
+        number = columns - rows
+        inside = (self.low <= number) & (number <= self.high)
+        offset = np.vectorize(self.offset, otypes=[np.int64])(number)
+        place = (self.high - number) * self.longest + columns - np.maximum(number, 0) + offset
+        return np.where(inside, place, 0).astype(np.int32), inside
+
+    def packed(self) -> tuple[Array, Array]:
+        """For every packed element its place in the flat matrix, and whether it is none of the padding."""
+        which, along = np.indices((self.high - self.low + 1, self.longest))
+        number = self.high - which
+        along = along - np.vectorize(self.offset, otypes=[np.int64])(number)
+        row, column = along + np.maximum(-number, 0), along + np.maximum(number, 0)
+        inside = (along >= 0) & (row < self.rows) & (column < self.columns)
+        return np.where(inside, row * self.columns + column, 0).astype(np.int32), inside
+
+
+def _range(k: Tensor) -> tuple[int, int]:
+    """Lowest and highest diagonal of operand ``k``, a number or a pair."""
+    numbers = [int(n) for n in k.numpy().reshape(-1)]
+    return numbers[0], numbers[-1]
+
+
+def _known(b: LayerBuilder, x: Value, count: int, what: str) -> tuple[int, ...]:
+    dims = x.shape.known()[-count:]
+    if None in dims:
+        raise Unsupported(f"the {what} of %{x.name} has dimensions known only at run time ({x.shape})")
+    return tuple(d for d in dims if d is not None)
+
+
+def _picked(b: LayerBuilder, x: Value, flat_axes: int, places: Array) -> Value:
+    """``x`` with its last ``flat_axes`` axes taken as one list, of which the elements at ``places`` are picked."""
+    batch = len(x.shape) - flat_axes
+    count = int(np.prod(_known(b, x, flat_axes, "matrix or diagonal"))) if flat_axes else 1
+    flat = x if flat_axes == 1 else b.reshape(x, [0] * batch + [count])
+    found = b.gather(flat, b.constant(places.reshape(-1)), batch)
+    return found if places.ndim == 1 else b.reshape(found, [0] * batch + list(places.shape))
+
+
+# -- a matrix from diagonals -----------------------------------------------------------------------------------------
+
+
+def _is_diagonal(b: LayerBuilder, rows: sizes.Size, columns: sizes.Size) -> Value:
+    """Whether row and column number are equal, bool[rows, columns]."""
+    down, across = b.unsqueeze(sizes.iota(b, rows), (1,)), b.unsqueeze(sizes.iota(b, columns), (0,))
+    return b.elementwise(down, across, "equal")
+
+
+@converter("MatrixDiag", "BatchMatrixDiag", "Diag")
+def matrix_diag(b: LayerBuilder, diagonal: Operand) -> Value:
+    """Square matrices with the vectors of the last axis on their diagonals, also of unknown size."""
+    if b.op == "Diag" and len(diagonal.shape) != 1:
+        raise Unsupported("Diag of a matrix or a larger tensor; only that of a vector is converted")
+    count = sizes.size_of(b, diagonal, len(diagonal.shape) - 1)
+    column = b.unsqueeze(diagonal, (len(diagonal.shape),))
+    return b.select(_is_diagonal(b, count, count), column, b.constant(np.zeros(()), diagonal.dtype))
+
+
+def _from_diagonals(b: LayerBuilder, diagonal: Value, k: Tensor, align: str, shape: tuple[int, ...], otherwise: Value) -> Value:
+    parts = Diagonals(*_range(k), *shape, align)
+    places, inside = parts.unpacked()
+    found = _picked(b, diagonal, 1 if parts.is_single else 2, places)
+    return b.select(b.constant(inside), found, otherwise)
+
+
+@converter("MatrixDiagV2", "MatrixDiagV3")
+def matrix_diag_v3(
+    b: LayerBuilder, diagonal: Operand, k: Weights, padding_value: Operand, *, align: str = "LEFT_LEFT"
+) -> Value:
+    """Matrices of known size with given diagonals, in any alignment."""
+    rows, columns = b.results[0].shape.known()[-2:]
+    if rows is None or columns is None:
+        raise Unsupported("the size of the matrix is known only at run time")
+    return _from_diagonals(b, diagonal, k, align, (rows, columns), padding_value)
+
+
+@converter("MatrixSetDiagV2", "MatrixSetDiagV3")
+def matrix_set_diag_v3(
+    b: LayerBuilder, input: Operand, diagonal: Operand, k: Weights, *, align: str = "LEFT_LEFT"
+) -> Value:
+    """Matrices of known size with some diagonals replaced."""
+    return _from_diagonals(b, diagonal, k, align, _known(b, input, 2, "matrix"), input)
+
+
+@converter("MatrixSetDiag")
+def matrix_set_diag(b: LayerBuilder, input: Operand, diagonal: Operand) -> Value:
+    """Matrices of known size with the main diagonal replaced."""
+    zero = Tensor.of(np.zeros((), np.int32))
+    return _from_diagonals(b, diagonal, zero, "LEFT_LEFT", _known(b, input, 2, "matrix"), input)
+
+
+# -- diagonals of a matrix -------------------------------------------------------------------------------------------
+
+
+@converter("MatrixDiagPartV2", "MatrixDiagPartV3")
+def matrix_diag_part_v3(
+    b: LayerBuilder, input: Operand, k: Weights, padding_value: Operand, *, align: str = "LEFT_LEFT"
+) -> Value:
+    """Diagonals of matrices of known size, packed in any alignment."""
+    parts = Diagonals(*_range(k), *_known(b, input, 2, "matrix"), align)
+    places, inside = parts.packed()
+    if parts.is_single:
+        places, inside = places[0], inside[0]
+    found = _picked(b, input, 2, places)
+    return found if inside.all() else b.select(b.constant(inside), found, padding_value)
+
+
+@converter("MatrixDiagPart", "DiagPart")
+def matrix_diag_part(b: LayerBuilder, input: Operand) -> Value:
+    """The main diagonals of matrices of known size."""
+    if b.op == "DiagPart" and len(input.shape) != 2:
+        raise Unsupported("DiagPart of a tensor of rank 4 or more; only that of a matrix is converted")
+    places, _ = Diagonals(0, 0, *_known(b, input, 2, "matrix"), "LEFT_LEFT").packed()
+    return _picked(b, input, 2, places[0])
+
+
+# -- bands -----------------------------------------------------------------------------------------------------------
+
+
+@converter("MatrixBandPart")
+def matrix_band_part(b: LayerBuilder, input: Operand, num_lower: Weights, num_upper: Weights) -> Value:
+    """Matrices with zeros outside of a band of constant width (negative: all on that side), also of unknown size."""
+    rank = len(input.shape)
+    rows, columns = (sizes.size_of(b, input, a) for a in (rank - 2, rank - 1))
+    below = b.elementwise(b.unsqueeze(sizes.iota(b, rows), (1,)), b.unsqueeze(sizes.iota(b, columns), (0,)), "sub")
+    outside = [
+        b.elementwise(distance, b.constant(np.full((1, 1), int(limit.item()), np.int64)), "greater")
+        for distance, limit in ((below, num_lower), (b.unary(below, "neg"), num_upper))
+        if int(limit.item()) >= 0
+    ]
+    if not outside:
+        return input
+    hidden = outside[0] if len(outside) == 1 else b.elementwise(outside[0], outside[1], "or")
+    return b.select(hidden, b.constant(np.zeros(()), input.dtype), input)
+
+
+CONVERTERS: tuple[Any, ...] = (
+    matrix_diag, matrix_diag_v3, matrix_set_diag_v3, matrix_set_diag, matrix_diag_part_v3, matrix_diag_part, matrix_band_part,
+)  # fmt: skip

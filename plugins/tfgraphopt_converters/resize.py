@@ -1,0 +1,166 @@
+"""Resizing of images, as TensorFlow's CPU kernels compute it.
+
+Bilinear resizing, and nearest-neighbour resizing by whole ratios, are TensorRT's resize layer in N,C,H,W. The rest are gathers of
+the elements that TensorFlow picks, weighted with its own coefficients: TensorFlow quantises bicubic weights to 1024 steps and decides
+ties of nearest neighbours in single precision, which no setting of TensorRT's layer repeats.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from tfgraphopt.ir import DType, Tensor, Value
+from tfgraphopt_converters import sizes
+from tfgraphopt_converters.dtypes import FLOATS
+from tfgraphopt_converters.layout import from_channels_first, to_channels_first
+from tfgraphopt_converters.sampling import KERNELS, Resampling, Taps, scaled_and_translated
+from tfgraphopt_converters.sizes import Cut, Size
+from tfgraphopt_trt.builder import LayerBuilder, Operand, Unsupported
+from tfgraphopt_trt.converter import Weights, converter
+
+HEIGHT, WIDTH = 1, 2
+
+
+def _sizes(b: LayerBuilder, images: Value, size: Tensor | Value) -> tuple[tuple[Size, Size], tuple[Size, Size]]:
+    """Old and new (height, width)."""
+    old = (sizes.size_of(b, images, HEIGHT), sizes.size_of(b, images, WIDTH))
+    new = sizes.elements(b, size)
+    return old, (new[0], new[1])
+
+
+def _by_layer(b: LayerBuilder, images: Value, new: Sequence[Size], mode: str, coordinates: str, rounding: str) -> Value:
+    x = to_channels_first(b, images, "NHWC")
+    batch, channels = sizes.size_of(b, x, 0), sizes.size_of(b, x, 1)
+    size = sizes.pack(b, [batch, channels, *new])
+    return from_channels_first(b, b.resize(x, size, mode, coordinates, rounding=rounding), "NHWC")
+
+
+def _coordinates(align_corners: bool, half_pixel_centers: bool) -> str:
+    return "align_corners" if align_corners else "half_pixel" if half_pixel_centers else "asymmetric"
+
+
+# -- bilinear --------------------------------------------------------------------------------------------------------
+
+
+@converter("ResizeBilinear")
+def resize_bilinear(
+    b: LayerBuilder, images: Operand, size: Weights | Operand, *, align_corners: bool, half_pixel_centers: bool
+) -> Value:
+    """Linear interpolation; corners aligned, half-pixel centres, or TensorFlow 1's asymmetric coordinates. Any sizes may be unknown."""
+    x = b.cast(images, DType.FLOAT)
+    _, new = _sizes(b, x, size)
+    single = [a for a, n in ((HEIGHT, new[0]), (WIDTH, new[1])) if align_corners and n == 1]
+    x = sizes.cut(b, x, {a: Cut(0, 1) for a in single})  # one element is the first one: no corner to align
+    return _by_layer(b, x, new, "linear", _coordinates(align_corners, half_pixel_centers), "floor")
+
+
+# -- nearest neighbour -----------------------------------------------------------------------------------------------
+
+
+@converter("ResizeNearestNeighbor")
+def resize_nearest_neighbor(
+    b: LayerBuilder, images: Operand, size: Weights | Operand, *, align_corners: bool, half_pixel_centers: bool
+) -> Value:
+    """The nearest element: a resize layer for floats and whole ratios, else a gather along each axis that changes."""
+    old, new = _sizes(b, images, size)
+    known = [
+        Resampling(o, n, align_corners, half_pixel_centers)
+        for o, n in zip(old, new, strict=True)
+        if isinstance(o, int) and isinstance(n, int)
+    ]
+    if images.dtype in FLOATS and len(known) == 2 and all(r.is_whole_ratio for r in known):
+        rounding = "half_up" if half_pixel_centers else "floor"
+        return _by_layer(b, images, new, "nearest", _coordinates(False, half_pixel_centers), rounding)
+    for axis, o, n in ((HEIGHT, old[0], new[0]), (WIDTH, old[1], new[1])):
+        images = _nearest_along(b, images, axis, o, n, align_corners, half_pixel_centers)
+    return images
+
+
+def _nearest_along(b: LayerBuilder, x: Value, axis: int, old: Size, new: Size, align: bool, half: bool) -> Value:
+    if isinstance(old, int) and isinstance(new, int):
+        places = Resampling(old, new, align, half).nearest()
+        return x if np.array_equal(places, np.arange(old)) else b.gather(x, b.constant(places), axis)
+    return b.gather(x, _nearest_places(b, old, new, align, half), axis)
+
+
+def _float(b: LayerBuilder, size: Size) -> Value:
+    return b.constant(np.array([size], np.float32)) if isinstance(size, int) else b.cast(size, DType.FLOAT)
+
+
+def _nearest_places(b: LayerBuilder, old: Size, new: Size, align: bool, half: bool) -> Value:
+    """What :meth:`Resampling.nearest` computes, at run time."""
+    less = 1 if align else 0
+    steps = sizes.largest(b, sizes.subtract(b, new, less), 1)
+    scale = b.elementwise(_float(b, sizes.subtract(b, old, less)), _float(b, steps), "div")
+    half_one = b.constant(np.array([0.5], np.float32))
+    numbers = sizes.iota(b, new, DType.FLOAT)
+    at = b.elementwise(b.elementwise(numbers, half_one, "sum") if half else numbers, scale, "prod")
+    low = b.unary(at, "floor")
+    if align:
+        up = b.unary(b.elementwise(b.elementwise(at, low, "sub"), half_one, "less"), "not")
+        low = b.elementwise(low, b.cast(up, DType.FLOAT), "sum")
+    return b.cast(b.elementwise(low, _float(b, sizes.subtract(b, old, 1)), "min"), DType.INT32)
+
+
+# -- weighted elements -----------------------------------------------------------------------------------------------
+
+
+def weighted(b: LayerBuilder, x: Value, axis: int, taps: Taps) -> Value:
+    """``x`` resampled along ``axis``: gather the elements that count, multiply, add up."""
+    picked = b.gather(x, b.constant(taps.places), axis)
+    behind = len(x.shape) - axis - 1
+    weights = b.constant(taps.weights.reshape(*taps.weights.shape, *(1,) * behind), DType.FLOAT)
+    return b.reduce(b.elementwise(picked, weights, "prod"), "sum", (axis + 1,), keep_dims=False)
+
+
+def _by_tables(
+    b: LayerBuilder, images: Value, size: Tensor | Value, table: Callable[[int, int], Taps], what: str
+) -> Value:
+    old, new = _sizes(b, images, size)
+    x = b.cast(images, DType.FLOAT)
+    for axis, o, n in ((HEIGHT, old[0], new[0]), (WIDTH, old[1], new[1])):
+        if not (isinstance(o, int) and isinstance(n, int)):
+            raise Unsupported(f"{what} between sizes that are known only at run time; its weights are tables")
+        x = weighted(b, x, axis, table(o, n))
+    return x
+
+
+@converter("ResizeBicubic")
+def resize_bicubic(
+    b: LayerBuilder, images: Operand, size: Weights | Operand, *, align_corners: bool, half_pixel_centers: bool
+) -> Value:
+    """Cubic interpolation with TensorFlow's quantised weights, between known sizes."""
+    if align_corners and half_pixel_centers:
+        raise Unsupported("align_corners together with half_pixel_centers, which TensorFlow refuses")
+    return _by_tables(b, images, size, lambda o, n: Resampling(o, n, align_corners, half_pixel_centers).cubic(), "ResizeBicubic")
+
+
+@converter("ResizeArea")
+def resize_area(b: LayerBuilder, images: Operand, size: Weights | Operand, *, align_corners: bool) -> Value:
+    """The mean of the area that each element covers, between known sizes."""
+    return _by_tables(b, images, size, lambda o, n: Resampling(o, n, align_corners).area(), "ResizeArea")
+
+
+@converter("ScaleAndTranslate")
+def scale_and_translate(
+    b: LayerBuilder, images: Operand, size: Weights, scale: Weights, translation: Weights, *, kernel_type: str, antialias: bool
+) -> Value:
+    """Any of the kernels, between known sizes and with constant scale and translation."""
+    if kernel_type not in KERNELS:
+        raise Unsupported(f"kernel {kernel_type!r}")
+    x = b.cast(images, DType.FLOAT)
+    factors, shifts, new = (t.numpy().reshape(-1).tolist() for t in (scale, translation, size))
+    for i, axis in enumerate((HEIGHT, WIDTH)):
+        old = x.shape[axis]
+        if old is None:
+            raise Unsupported("ScaleAndTranslate of a size that is known only at run time; its weights are tables")
+        x = weighted(b, x, axis, scaled_and_translated(old, int(new[i]), factors[i], shifts[i], kernel_type, antialias))
+    return x
+
+
+CONVERTERS: tuple[Any, ...] = (
+    resize_bilinear, resize_nearest_neighbor, resize_bicubic, resize_area, scale_and_translate,
+)  # fmt: skip

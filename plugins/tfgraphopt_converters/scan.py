@@ -1,0 +1,90 @@
+"""Running totals along an axis."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from tfgraphopt.ir import Value
+from tfgraphopt_converters.axes import one_axis
+from tfgraphopt_converters.dtypes import FLOATS, NUMBERS, require
+from tfgraphopt_converters.unary import log1p
+from tfgraphopt_trt.builder import LayerBuilder, Operand, Unsupported
+from tfgraphopt_trt.converter import Converter, Weights, converter
+
+Combine = Callable[[LayerBuilder, Value, Value], Value]
+
+
+@converter("Cumsum")
+def convert_cumsum(b: LayerBuilder, x: Operand, axis: Weights, *, exclusive: bool, reverse: bool) -> Value:
+    """Running sums."""
+    require(b, NUMBERS, x)
+    return b.cumulative(x, one_axis(axis, len(x.shape)), "sum", exclusive, reverse)
+
+
+@converter("Cumprod")
+def convert_cumprod(b: LayerBuilder, x: Operand, axis: Weights, *, exclusive: bool, reverse: bool) -> Value:
+    """Running products, in log2(n) steps over a known number n of elements."""
+    require(b, NUMBERS, x)
+    return scanned(b, x, one_axis(axis, len(x.shape)), _product, 1.0, exclusive, reverse)
+
+
+@converter("CumulativeLogsumexp")
+def convert_cumulative_logsumexp(
+    b: LayerBuilder, x: Operand, axis: Weights, *, exclusive: bool, reverse: bool
+) -> Value:
+    """Running ``log(sum(exp(x)))``, in log2(n) stable steps over a known number n of elements."""
+    require(b, FLOATS, x)
+    lowest = float(np.finfo(np.float32).min) if exclusive else -np.inf
+    return scanned(b, x, one_axis(axis, len(x.shape)), _log_sum, lowest, exclusive, reverse)
+
+
+def scanned(
+    b: LayerBuilder, x: Value, axis: int, combine: Combine, neutral: float, exclusive: bool, reverse: bool
+) -> Value:
+    """The running ``combine`` of ``x`` along ``axis`` (Hillis and Steele, Data parallel algorithms, 1986).
+
+    Args:
+        b: where the layers go.
+        x: any rank; the size of ``axis`` must be known.
+        axis: counted from the front.
+        combine: an associative function of two tensors.
+        neutral: what ``combine`` ignores.
+        exclusive: leave the element itself out.
+        reverse: from the end.
+    """
+    count = x.shape[axis]
+    if count is None:
+        raise Unsupported(f"a running total along axis {axis} of unknown size")
+    if exclusive:
+        x = _shifted(b, x, axis, -1 if reverse else 1, neutral)
+    distance = 1
+    while distance < count:
+        x = combine(b, x, _shifted(b, x, axis, -distance if reverse else distance, neutral))
+        distance *= 2
+    return x
+
+
+def _shifted(b: LayerBuilder, x: Value, axis: int, distance: int, fill: float) -> Value:
+    """``x`` moved by ``distance`` places towards the end of ``axis``, with ``fill`` in front."""
+    rank = len(x.shape)
+    start = [0] * rank
+    start[axis] = -distance
+    sizes = x.shape.static() if x.shape.is_static else b.shape(x)
+    return b.slice(x, start, sizes, (1,) * rank, mode="fill", fill=b.constant(fill, x.dtype))
+
+
+def _product(b: LayerBuilder, x: Value, y: Value) -> Value:
+    return b.elementwise(x, y, "prod")
+
+
+def _log_sum(b: LayerBuilder, x: Value, y: Value) -> Value:
+    """``max + log1p(exp(-|x - y|))``; equal infinities have no difference."""
+    largest = b.elementwise(x, y, "max")
+    same = b.elementwise(x, y, "equal")
+    distance = b.select(same, b.scalar(0, x), b.unary(b.elementwise(x, y, "sub"), "abs"))
+    return b.elementwise(largest, log1p(b, b.unary(b.unary(distance, "neg"), "exp")), "sum")
+
+
+CONVERTERS: tuple[Converter, ...] = (convert_cumsum, convert_cumprod, convert_cumulative_logsumexp)

@@ -1,0 +1,1 @@
+"""TensorRT for tfgraphopt: segmentation, layers, engines and the op that runs them."""

@@ -1,0 +1,180 @@
+"""Converters: a function whose signature is its support rule.
+
+Parameters bind by TensorFlow's own argument names; the annotation says what the argument must be: ``Operand`` a tensor (run-time
+or constant), ``Operands`` a list argument, ``Weights`` a constant, ``Weights | Operand`` the constant when it is one. Keyword-only
+parameters are attributes. The function writes layers with its LayerBuilder, returns the results, and raises ``Unsupported(reason)``.
+"""
+
+from __future__ import annotations
+
+import inspect
+import typing
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import attrs
+
+from tfgraphopt.errors import PluginError
+from tfgraphopt.ir import DType, Graph, Node, OpDef, OpTable, Tensor, Value, constant_of
+from tfgraphopt_trt.builder import LayerBuilder, Operand, Unsupported
+
+Weights = Tensor
+Operands = tuple[Value, ...]
+Function = Callable[..., Any]
+
+TENSORRT_DTYPES = frozenset(
+    {DType.FLOAT, DType.HALF, DType.BFLOAT16, DType.INT8, DType.INT32, DType.INT64, DType.BOOL, DType.UINT8}
+)
+"""Element types that TensorRT 10, 11 and RTX have for tensors."""
+
+
+@attrs.frozen(slots=True)
+class Parameter:
+    """One parameter of a converter: an argument of the op, and in which forms it takes it."""
+
+    name: str
+    constant: bool
+    operand: bool
+    many: bool
+
+
+@attrs.frozen(slots=True)
+class Converter:
+    """Turns nodes of the TF ops ``ops`` into layers; made by :func:`converter`."""
+
+    ops: tuple[str, ...]
+    function: Function
+    parameters: tuple[Parameter, ...]
+    attributes: tuple[tuple[str, Any], ...]
+    overrides: str = ""
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        """What two plugins must not both claim."""
+        return self.ops
+
+    @property
+    def doc(self) -> str:
+        """The function's own documentation."""
+        return inspect.getdoc(self.function) or ""
+
+    def check(self, definition: OpDef) -> None:
+        """PluginError when the signature names an argument or attribute that the op does not have."""
+        known = {a.name for a in definition.inputs}
+        wrong = [p.name for p in self.parameters if p.name not in known]
+        attributes = {a.name for a in definition.attrs}
+        wrong += [n for n, default in self.attributes if n not in attributes and default is inspect.Parameter.empty]
+        if wrong:
+            raise PluginError(
+                f"converter {self.function.__name__} for {definition.name} names {', '.join(wrong)}",
+                why=f"the op's arguments are {sorted(known)} and its attributes {sorted(attributes)}",
+            )
+
+
+def converter(*ops: str, overrides: str = "") -> Callable[[Function], Converter]:
+    """Declare a function as the converter of ``ops``; ``overrides`` names a plugin whose converter it replaces."""
+
+    def declare(function: Function) -> Converter:
+        signature = inspect.signature(function)
+        hints = typing.get_type_hints(function)
+        parameters, attributes = [], []
+        for parameter in list(signature.parameters.values())[1:]:
+            if parameter.kind is inspect.Parameter.KEYWORD_ONLY:
+                attributes.append((parameter.name, parameter.default))
+            else:
+                parameters.append(_parameter(parameter.name, hints.get(parameter.name, Operand)))
+        return Converter(tuple(ops), function, tuple(parameters), tuple(attributes), overrides)
+
+    return declare
+
+
+def _parameter(name: str, hint: Any) -> Parameter:
+    forms = typing.get_args(hint) if typing.get_origin(hint) is not tuple else (hint,)
+    forms = forms or (hint,)
+    return Parameter(name, Tensor in forms, Value in forms, any(typing.get_origin(f) is tuple for f in forms))
+
+
+@attrs.frozen(slots=True)
+class Fragment:
+    """A converted node: a closed graph whose formal inputs stand for the node's run-time operands, in order.
+
+    ``operands`` are the source values that feed them; ``graph.outputs`` are the node's results.
+    """
+
+    graph: Graph
+    operands: tuple[Value, ...]
+
+
+def convert(converter: Converter, node: Node, layers: OpTable) -> Fragment:
+    """The layers that compute ``node``, in a graph of their own; the source graph is not touched.
+
+    Raises:
+        Unsupported: with the reason.
+    """
+    _check_types(node)
+    scratch = Graph(node.name, layers, dialect="trt")
+    builder = LayerBuilder(scratch, node.op, [v.type for v in node.outputs], node.name)
+    builder.origin = node.origin or (node.name,)
+    binding = _Binding(node, builder)
+    arguments = [binding.bind(p) for p in converter.parameters]
+    results = converter.function(builder, *arguments, **_attributes(converter, node))
+    scratch.set_outputs(_results(node, results, builder))
+    return Fragment(scratch, tuple(binding.formal))
+
+
+def _check_types(node: Node) -> None:
+    """Types and ranks that no converter can do anything about; results that nothing reads do not matter."""
+    for value in [*node.inputs, *(v for v in node.outputs if v.uses or v.is_output)]:
+        if value.dtype not in TENSORRT_DTYPES and constant_of(value) is None:
+            raise Unsupported(f"TensorRT has no {value.dtype.tf_name} tensors (%{value.name})")
+        if value.shape.rank is None:
+            raise Unsupported(f"the rank of %{value.name} is unknown")
+        if value.shape.rank > 8:
+            raise Unsupported(f"%{value.name} has {value.shape.rank} dimensions; TensorRT has at most 8")
+
+
+def _attributes(converter: Converter, node: Node) -> dict[str, Any]:
+    return {
+        name: node.attrs[name] if name in node.attrs or default is inspect.Parameter.empty else default
+        for name, default in converter.attributes
+    }
+
+
+def _results(node: Node, results: Any, builder: LayerBuilder) -> Sequence[Value]:
+    values = [results] if isinstance(results, Value) else list(results)
+    if len(values) != len(node.outputs):
+        raise TypeError(f"the converter of {node.op} returned {len(values)} results, not {len(node.outputs)}")
+    for value, wanted in zip(values, node.outputs, strict=True):
+        if value.dtype is not wanted.dtype or not value.shape.compatible(wanted.shape):
+            raise TypeError(f"the converter of {node.op} made {value.type} for {wanted.type}")
+    return values
+
+
+@attrs.define(slots=True)
+class _Binding:
+    """Binds the arguments of one node to the parameters of a converter."""
+
+    node: Node
+    builder: LayerBuilder
+    formal: dict[Value, Value] = attrs.field(factory=dict)
+
+    def bind(self, parameter: Parameter) -> Any:
+        values = self.node.arguments(parameter.name)
+        if parameter.many:
+            return tuple(self._operand(v) for v in values)
+        tensor = constant_of(values[0])
+        if parameter.constant and tensor is not None:
+            return tensor
+        if not parameter.operand:
+            raise Unsupported(f"{parameter.name!r} must be a constant; %{values[0].name} is known only at run time")
+        return self._operand(values[0])
+
+    def _operand(self, value: Value) -> Value:
+        if value not in self.formal:
+            tensor = constant_of(value)
+            if tensor is not None:
+                if tensor.dtype not in TENSORRT_DTYPES:
+                    raise Unsupported(f"TensorRT has no {tensor.dtype.tf_name} constants (%{value.name})")
+                return self.builder.constant(tensor)
+            self.formal[value] = self.builder.graph.add_input(value.name, value.type)
+        return self.formal[value]

@@ -1,0 +1,124 @@
+#include "segment_body.h"
+
+#include <memory>
+#include <utility>
+#include <vector>
+
+#include "tensorflow/core/common_runtime/device_mgr.h"
+#include "tensorflow/core/framework/device.h"
+#include "tensorflow/core/framework/resource_handle.h"
+#include "tensorflow/core/grappler/grappler_item.h"
+#include "tensorflow/core/grappler/optimizers/meta_optimizer.h"
+#include "tensorflow/core/protobuf/config.pb.h"
+
+namespace tfgo {
+
+using tensorflow::FunctionLibraryRuntime;
+using tensorflow::OpKernelContext;
+
+namespace {
+
+// Grappler as the function runtime wants it: with the body's own name and the session's configuration.
+void OptimizeLikeACall(const std::string& name, const tensorflow::ConfigProto& config, FunctionLibraryRuntime::InstantiateOptions* options) {
+  tensorflow::grappler::GrapplerItem::OptimizationOptions rewriting;
+  rewriting.allow_pruning_stateful_and_dataset_ops = true;  // the runtime has pruned the body to what its results need
+  rewriting.optimize_function_library = false;              // functions the body calls are optimised when they are instantiated
+  options->optimize_graph_fn = [name, config, rewriting](std::vector<std::string> results, std::vector<std::string> keep,
+                                                         tensorflow::FunctionLibraryDefinition* library, const tensorflow::DeviceSet& devices,
+                                                         tensorflow::Device* cpu, std::unique_ptr<tensorflow::Graph>* graph) {
+    return tensorflow::grappler::OptimizeGraph(std::move(results), std::move(keep), library, devices, cpu, config, name, rewriting, graph);
+  };
+}
+
+std::string CpuName(FunctionLibraryRuntime* library) {
+  tensorflow::Device* cpu = nullptr;
+  const bool found = library->device_mgr() && library->device_mgr()->LookupDevice("CPU:0", &cpu).ok();
+  return found ? cpu->name() : library->device()->name();
+}
+
+// Where an input lives: a resource where its handle says, a tensor on the device of the kernel or, by registration, on the host.
+void DescribeInput(OpKernelContext* context, int i, const std::string& cpu, FunctionLibraryRuntime::InstantiateOptions* options) {
+  if (context->input_dtype(i) == tensorflow::DT_RESOURCE) {
+    const auto& handle = context->input(i).flat<tensorflow::ResourceHandle>()(0);
+    options->input_devices.push_back(handle.device());
+    const auto& known = handle.dtypes_and_shapes();
+    if (known.size() == 1) options->input_resource_dtypes_and_shapes[i] = known[0];
+    return;
+  }
+  const bool on_host = context->input_memory_type(i) == tensorflow::HOST_MEMORY;
+  options->input_devices.push_back(on_host ? cpu : context->function_library()->device()->name());
+}
+
+FunctionLibraryRuntime::Options RunOptions(OpKernelContext* context) {
+  FunctionLibraryRuntime::Options options;
+  options.cancellation_manager = context->cancellation_manager();
+  options.collective_executor = context->collective_executor();
+  options.stats_collector = context->stats_collector();
+  options.runner = context->runner();
+  options.run_all_kernels_inline = context->run_all_kernels_inline();
+  options.source_device = context->function_library()->device()->name();
+  options.create_rendezvous = true;  // the body's own transfers must not meet the caller's
+  return options;
+}
+
+}  // namespace
+
+SegmentBody::~SegmentBody() {
+  for (const auto& [library, handle] : handles_) library->ReleaseHandle(handle).IgnoreError();
+}
+
+absl::Status SegmentBody::Options(OpKernelContext* context, FunctionLibraryRuntime::InstantiateOptions* options) {
+  FunctionLibraryRuntime* library = context->function_library();
+  const std::string cpu = CpuName(library);
+  options->target = library->device()->name();
+  options->is_multi_device_function = true;
+  // Integers stay where the kernel has them: which ones are on the host is said by the node (_input_hostmem), not by their type.
+  options->int_args_and_retvals_on_device = true;
+  for (int i = 0; i < context->num_inputs(); ++i) DescribeInput(context, i, cpu, options);
+  for (int i = 0; i < context->num_outputs(); ++i)
+    options->output_devices.push_back(context->output_memory_type(i) == tensorflow::HOST_MEMORY ? cpu : options->target);
+  if (library->config_proto()) options->config_proto = *library->config_proto();
+  OptimizeLikeACall(function_.name(), options->config_proto, options);
+  return absl::OkStatus();
+}
+
+absl::Status SegmentBody::Instantiate(OpKernelContext* context, Handle* handle) {
+  FunctionLibraryRuntime* library = context->function_library();
+  if (!library || !library->device()) return absl::FailedPreconditionError("there is no function runtime to run the segment's TensorFlow body in");
+  tensorflow::mutex_lock lock(mutex_);
+  const auto known = handles_.find(library);
+  if (known != handles_.end()) return *handle = known->second, absl::OkStatus();
+  FunctionLibraryRuntime::InstantiateOptions options;
+  TF_RETURN_IF_ERROR(Options(context, &options));
+  TF_RETURN_IF_ERROR(library->Instantiate(function_.name(), tensorflow::AttrSlice(&function_.attr()), options, handle));
+  handles_[library] = *handle;
+  return absl::OkStatus();
+}
+
+void SegmentBody::Run(OpKernelContext* context, tensorflow::AsyncOpKernel::DoneCallback done) {
+  Handle handle;
+  OP_REQUIRES_OK_ASYNC(context, Instantiate(context, &handle), done);
+  FunctionLibraryRuntime* library = context->function_library();
+  std::vector<tensorflow::Tensor> inputs;
+  for (int i = 0; i < context->num_inputs(); ++i) inputs.push_back(context->input(i));
+  FunctionLibraryRuntime::Options options = RunOptions(context);
+  tensorflow::ResourceMgr* resources = library->device()->resource_manager();
+  auto container = std::make_shared<tensorflow::ScopedStepContainer>(
+      options.step_id, [resources](const std::string& name) { resources->Cleanup(name).IgnoreError(); });
+  options.step_container = container.get();
+  auto results = std::make_shared<std::vector<tensorflow::Tensor>>();
+  library->Run(options, handle, inputs, results.get(),
+               [context, container, results, done = std::move(done)](const absl::Status& status) {
+                 const int count = static_cast<int>(results->size());
+                 if (!status.ok()) {
+                   context->SetStatus(status);
+                 } else if (count != context->num_outputs()) {
+                   context->SetStatus(absl::InternalError("the segment's TensorFlow body has another number of results than its node"));
+                 } else {
+                   for (int i = 0; i < count; ++i) context->set_output(i, (*results)[i]);
+                 }
+                 done();
+               });
+}
+
+}  // namespace tfgo

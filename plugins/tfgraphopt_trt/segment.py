@@ -1,0 +1,222 @@
+"""segment: turn every region that TensorRT can run into a function and one engine node that calls it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import ClassVar
+
+import attrs
+
+from tfgraphopt.config import Config, shape_points
+from tfgraphopt.graphdef import infer_types_at
+from tfgraphopt.ir import Attrs, DType, FuncRef, Graph, Node, Shape, Value
+from tfgraphopt.ir.fingerprint import fingerprint
+from tfgraphopt.passes import Context, Pass
+from tfgraphopt.regions import Outlined, outline
+from tfgraphopt.report import SegmentReport, Verdict
+from tfgraphopt.transforms.dead_code import FED, erase_dead
+from tfgraphopt.transforms.identity import FORWARDING
+from tfgraphopt.transforms.infer_types import TYPES
+from tfgraphopt_trt.clustering import clusters
+from tfgraphopt_trt.profiles import InputRange, Profile
+from tfgraphopt_trt.support import Support
+
+ENGINE_OP = "TRTEngineOp"
+SEGMENTS = "segments"
+PROFILES = "trt.profiles"
+
+
+@attrs.frozen(slots=True)
+class Segment(Pass):
+    """Outline maximal acyclic convertible regions; every node gets a verdict with its reason.
+
+    ``min_size`` counts nodes that do work (no constants, no forwarding); by default the configuration's minimum_segment_size.
+    """
+
+    name: ClassVar[str] = "segment"
+    needs: ClassVar[frozenset[str]] = frozenset({TYPES})
+    provides: ClassVar[frozenset[str]] = frozenset({SEGMENTS})
+    after: ClassVar[tuple[str, ...]] = (
+        "remove-identity", "fold-constants", "cse", "dce", "canonicalize", "inline-functions",
+    )  # fmt: skip
+    dialect: ClassVar[str | None] = None
+    min_size: int | None = None
+
+    def run(self, graph: Graph, ctx: Context) -> None:
+        verdicts = Support.of(ctx).judge(graph)
+        label = {n: n.device if v.status == "converted" else None for n, v in verdicts.items()}
+        groups = clusters(graph, label, _is_free)
+        kept = []
+        for group in groups:
+            reason = self._too_small(group, ctx.config) or _no_work(group)
+            if reason:
+                verdicts.update((n, attrs.evolve(verdicts[n], status=reason[0], reason=reason[1])) for n in group)
+            else:
+                kept.append(group)
+        kept = _limited(kept, ctx, verdicts)
+        _settle_constants(graph, verdicts, {n for g in kept for n in g})
+        shapes = _Shapes.of(graph, ctx.config) if kept else _Shapes()
+        run = _run_number(graph)
+        for index, group in enumerate(kept):
+            _outline(graph, group, ctx, f"{ENGINE_OP}_{run:03d}_{index:03d}", verdicts, shapes)
+        ctx.report.verdicts.update((v.node, v) for v in verdicts.values())
+        erase_dead(graph)
+
+    def _too_small(self, group: Sequence[Node], config: Config) -> tuple[str, str] | None:
+        least = config.minimum_segment_size if self.min_size is None else self.min_size
+        size = sum(n.op not in FORWARDING for n in group)
+        if size >= least:
+            return None
+        return "segment too small", f"its segment has {size} nodes that do work; minimum_segment_size is {least}"
+
+
+def _is_free(node: Node) -> bool:
+    return node.op == "Const" and not node.control
+
+
+def _no_work(group: Sequence[Node]) -> tuple[str, str] | None:
+    if any(v.dtype.is_floating for n in group for v in [*n.inputs, *n.outputs]):
+        return None
+    return "segment dropped", "its segment computes integers only (shapes, indices); an engine would not pay"
+
+
+def _limited(kept: list[list[Node]], ctx: Context, verdicts: dict[Node, Verdict]) -> list[list[Node]]:
+    """Keep the largest segments when the caller limits their number."""
+    limit = ctx.config.options.get("max_engines", 0)
+    if not limit or len(kept) <= limit:
+        return kept
+    largest = sorted(kept, key=len, reverse=True)[:limit]
+    for group in kept:
+        if group not in largest:
+            reason = f"only the {limit} largest segments are wanted (max_engines)"
+            verdicts.update((n, attrs.evolve(verdicts[n], status="segment dropped", reason=reason)) for n in group)
+    return [g for g in kept if g in largest]
+
+
+def _settle_constants(graph: Graph, verdicts: dict[Node, Verdict], members: set[Node]) -> None:
+    """A constant is converted when an engine reads it; otherwise it stays with its readers."""
+    for node in graph:
+        if _is_free(node) and not any(u in members for u in node.users):
+            verdicts[node] = attrs.evolve(verdicts[node], status="not a candidate", reason="a constant that only TensorFlow reads")
+
+
+def _run_number(graph: Graph) -> int:
+    """The first number under which no engine of this graph is named yet (an optimised graph may be optimised again)."""
+    taken = {n.name[len(ENGINE_OP) + 1 :][:3] for n in graph if n.name.startswith(ENGINE_OP + "_")}
+    return next(i for i in range(1000) if f"{i:03d}" not in taken)
+
+
+def _outline(
+    graph: Graph, group: Sequence[Node], ctx: Context, name: str, verdicts: dict[Node, Verdict], shapes: _Shapes
+) -> None:
+    constants = {v.producer for n in group for v in n.inputs if v.producer is not None and _is_free(v.producer)}
+    names = [n.name for n in [*group, *constants]]
+    ops = Counter(n.op for n in [*group, *constants])
+    profiles = shapes.profiles(group)
+    outlined = outline(
+        graph, group, op=ENGINE_OP, name=name, body_name=f"{name}_native_segment", call_attrs=_EngineAttrs(name, ctx.config)
+    )
+    _name_body(outlined)
+    ctx.module.add_function(outlined.body)
+    for node in [*group, *constants]:
+        verdicts[node] = attrs.evolve(verdicts[node], segment=name)
+    ctx.facts.setdefault(PROFILES, {})[name] = profiles
+    ctx.report.segments[name] = _describe(name, outlined, ops, names)
+
+
+def _name_body(outlined: Outlined) -> None:
+    """Give the fallback its final name and mark.
+
+    An eager context holds one function a name in a process, so two models must not share one: the name ends in a digest of the
+    body. ``_tf_data_function`` keeps a session's Grappler from rewriting the body with no device known; the engine op has it
+    rewritten, with devices, exactly as the original graph is (docs/explanation has the measurements).
+    """
+    body = outlined.body
+    body.attrs["_tf_data_function"] = True
+    body.name = f"{body.name}_{fingerprint(body)[:12]}"
+    outlined.call.set_attr("segment_func", FuncRef(body.name))
+
+
+def body_of(call: Node) -> str:
+    """The name of the function that holds the TF body of an engine node."""
+    ref = call.attrs["segment_func"]
+    assert isinstance(ref, FuncRef)
+    return ref.name
+
+
+@attrs.frozen(slots=True)
+class _EngineAttrs:
+    name: str
+    config: Config
+
+    def __call__(self, inputs: Sequence[Value], outputs: Sequence[Value]) -> Attrs:
+        return {
+            "segment_func": FuncRef(f"{self.name}_native_segment"), "serialized_segment": "",
+            "InT": tuple(v.dtype for v in inputs), "OutT": tuple(v.dtype for v in outputs),
+            "input_shapes": tuple(v.shape for v in inputs), "output_shapes": tuple(v.shape for v in outputs),
+            "max_batch_size": self.config.max_batch_size, "workspace_size_bytes": self.config.max_workspace_size_bytes,
+            "precision_mode": self.config.precision.upper(), "use_calibration": False, "strict": self.config.strict,
+            "static_engine": True,
+        }  # fmt: skip
+
+
+def _describe(name: str, outlined: Outlined, ops: Mapping[str, int], names: Sequence[str]) -> SegmentReport:
+    return SegmentReport(
+        name, nodes=len(names), ops=dict(sorted(ops.items())),
+        inputs=[_tensor(v) for v in outlined.call.inputs], outputs=[_tensor(v) for v in outlined.call.outputs],
+    )  # fmt: skip
+
+
+def _tensor(value: Value) -> dict[str, object]:
+    return {"name": value.name, "type": str(value.type)}
+
+
+@attrs.frozen(slots=True)
+class _Shapes:
+    """Shapes of every value at the minimum, optimum and maximum of every profile, or why they are not known."""
+
+    points: tuple[tuple[Mapping[Value, Shape], ...], ...] = ()
+
+    @classmethod
+    def of(cls, graph: Graph, config: Config) -> _Shapes:
+        fed = {n.name: n.outputs[0] for n in graph if n.op in FED}
+        dims = {name: value.shape.dims for name, value in fed.items() if value.dtype is not DType.RESOURCE}
+        wanted = shape_points(dims, config)
+        inferred: dict[tuple[tuple[str, tuple[int, ...]], ...], Mapping[Value, Shape]] = {}
+        points = []
+        for profile in wanted:
+            row = []
+            for point in profile:
+                key = tuple(sorted(point.items()))
+                if key not in inferred:
+                    inferred[key] = infer_types_at(graph, {fed[n]: Shape(d) for n, d in point.items()})
+                row.append(inferred[key])
+            points.append(tuple(row))
+        return cls(tuple(points))
+
+    def profiles(self, group: Sequence[Node]) -> tuple[Profile, ...] | str:
+        """Per profile the range of every input of the segment, in order, or the reason why there is none."""
+        region = set(group)
+        inputs = dict.fromkeys(
+            v for n in group for v in n.inputs
+            if v.producer is None or (v.producer not in region and not _is_free(v.producer))
+        )  # fmt: skip
+        profiles = []
+        for row in self.points:
+            ranges = {}
+            for index, value in enumerate(inputs):
+                dims = [point[value] for point in row]
+                if not all(d.is_static for d in dims):
+                    return f"the shape of %{value.name} is known only at run time ({dims[-1]})"
+                ranges[index] = _ordered(dims)
+            profiles.append(ranges)
+        return tuple(profiles)
+
+
+def _ordered(dims: Sequence[Shape]) -> InputRange:
+    """A range from three points; an inner dimension may shrink where the model's inputs grow."""
+    low, opt, high = (d.static() for d in dims)
+    return InputRange(
+        tuple(min(t) for t in zip(low, opt, high, strict=True)), opt, tuple(max(t) for t in zip(low, opt, high, strict=True))
+    )

@@ -1,0 +1,112 @@
+"""Which nodes can go into an engine: rules first, then the converter itself is run, so that support and conversion cannot drift."""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Mapping, Sequence
+
+import attrs
+
+from tfgraphopt.config import Config
+from tfgraphopt.ir import Graph, Node, OpTable
+from tfgraphopt.passes import Context
+from tfgraphopt.plugins import Tables
+from tfgraphopt.report import Verdict
+from tfgraphopt.transforms.dead_code import FED
+from tfgraphopt.transforms.identity import FORWARDING
+from tfgraphopt_trt.builder import Unsupported
+from tfgraphopt_trt.converter import Converter, convert
+from tfgraphopt_trt.hookspecs import SegmentRule
+
+CONVERTERS_HOOK = "tfgraphopt_trt_converters"
+LAYERS_HOOK = "tfgraphopt_trt_layers"
+RULES_HOOK = "tfgraphopt_trt_segment_rules"
+_BRANCHES = frozenset({"Switch", "RefSwitch", "_SwitchN"})
+_JOINS = frozenset({"Merge", "RefMerge"})
+
+
+@attrs.define(slots=True)
+class Support:
+    """Judges the nodes of one graph."""
+
+    config: Config
+    converters: Mapping[str, Converter]
+    layers: OpTable
+    rules: Sequence[SegmentRule]
+    tables: Tables
+
+    @classmethod
+    def of(cls, ctx: Context) -> Support:
+        """The judge that the plugins of ``ctx`` make."""
+        layers = OpTable([layer.op_def() for layer in ctx.tables.items(LAYERS_HOOK)])
+        return cls(ctx.config, ctx.tables.table(CONVERTERS_HOOK), layers, ctx.tables.items(RULES_HOOK), ctx.tables)
+
+    def judge(self, graph: Graph) -> dict[Node, Verdict]:
+        """A verdict for every node; ``converted`` means that it can be."""
+        conditional = _conditional(graph)
+        verdicts = {}
+        for node in graph:
+            status, reason = self._judge(node, node in conditional)
+            owner = self.tables.owner(CONVERTERS_HOOK, node.op) if node.op in self.converters else ""
+            verdicts[node] = Verdict(node.name, node.op, status, reason, converter=owner, graph=graph.name)
+        return verdicts
+
+    def _judge(self, node: Node, conditional: bool) -> tuple[str, str]:
+        if node.op in FED:
+            return "not a candidate", "a graph input"
+        if node.op == "Const" and not node.control:
+            return "converted", ""
+        if node.graph.keeps(node) and (node.op in FORWARDING or not node.outputs or node in node.graph.keep.values()):
+            return "not a candidate", "a graph output"
+        if conditional:
+            return "vetoed", "it is inside a TF1 conditional (Switch/Merge); an engine would run both branches"
+        for rule in self.rules:
+            reason = rule.check(node, self.config)
+            if reason:
+                return "vetoed", reason
+        return self._try(node)
+
+    def _try(self, node: Node) -> tuple[str, str]:
+        converter = self.converters.get(node.op)
+        if converter is None:
+            return "no converter", f"no plugin converts {node.op}"
+        try:
+            convert(converter, node, self.layers)
+        except Unsupported as error:
+            return "refused", str(error)
+        except Exception as error:  # a broken third-party converter costs its nodes, not the optimisation
+            if self.config.strict:
+                raise
+            return "refused", f"its converter failed: {type(error).__name__}: {error}"
+        return "converted", ""
+
+
+def _conditional(graph: Graph) -> set[Node]:
+    """Nodes that may be dead at run time: those behind a Switch and not yet behind a Merge."""
+    found: set[Node] = set()
+    for node in graph:
+        if node.op in _JOINS:
+            continue
+        sources = [*(v.producer for v in node.inputs), *node.control]
+        if node.op in _BRANCHES or any(s in found for s in sources if s is not None):
+            found.add(node)
+    return found
+
+
+def _denied(node: Node, config: Config) -> str | None:
+    if node.op in config.denied_ops:
+        return f"op {node.op} is denied by the caller"
+    pattern = next((p for p in config.denied_nodes if fnmatch.fnmatchcase(node.name, p)), None)
+    return None if pattern is None else f"the caller denied {pattern!r}"
+
+
+def _on_cpu(node: Node, config: Config) -> str | None:
+    return f"the model places it on {node.device}" if "CPU" in node.device.upper() else None
+
+
+def _stateful(node: Node, config: Config) -> str | None:
+    definition = node.definition
+    return "it has side effects or state" if definition is not None and definition.stateful else None
+
+
+RULES = (SegmentRule("denied", _denied), SegmentRule("placed-on-cpu", _on_cpu), SegmentRule("stateful", _stateful))

@@ -1,0 +1,1 @@
+"""Tests of the converters: every converter against TensorFlow itself."""

@@ -1,0 +1,97 @@
+"""Normalisations against TensorFlow."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from converters.harness import Const, check, refused
+from converters.tensors import Array, moderate, normal, seeds
+
+
+def statistics(channels: int, seed: int, constant: bool) -> list[Const | Array]:
+    """Scale, offset, mean and variance."""
+    vectors = [normal([channels], "float32", seed + i) for i in range(3)] + [np.abs(normal([channels], "float32", seed + 3))]
+    return [Const(v) if constant else v for v in vectors]
+
+
+@moderate
+@given(
+    st.sampled_from([("FusedBatchNorm", "float32"), ("FusedBatchNormV2", "float16"), ("FusedBatchNormV3", "float32"),
+                     ("FusedBatchNormV3", "float16"), ("FusedBatchNormV3", "bfloat16")]),
+    st.booleans(), st.booleans(), st.floats(1e-5, 0.1), seeds,
+)  # fmt: skip
+def test_batch_norm(op: tuple[str, str], constant: bool, first: bool, epsilon: float, seed: int) -> None:
+    """Element types, layouts, statistics known or not; all results but cuDNN's."""
+    x = normal([2, 3, 5, 4], op[1], seed)
+    given_ = [x, *statistics(3 if first else 4, seed, constant)]
+    told = {"is_training": False, "epsilon": epsilon, "data_format": "NCHW" if first else "NHWC"}
+    check(op[0], given_, told, unknown={"x": [0, 2]}, outputs=range(5), atol=4e-2 if op[1] == "bfloat16" else None)
+
+
+def test_batch_norm_3d() -> None:
+    """Five dimensions."""
+    given_ = [normal([2, 3, 2, 3, 4]), *statistics(4, 1, True)]
+    check("FusedBatchNormV3", given_, {"is_training": False, "data_format": "NDHWC"}, unknown={"x": [0]}, outputs=[0])
+
+
+@pytest.mark.parametrize("mode", ["Identity", "Relu"])
+@pytest.mark.parametrize("sides", [0, 1])
+def test_fused_batch_norm(mode: str, sides: int) -> None:
+    """Grappler's form; TensorFlow's CPU kernel takes it without a summand only, which is then added here."""
+    x, side = normal([2, 3, 4, 4]), normal([2, 3, 4, 4], seed=5)
+    names = ["x", "scale", "offset", "mean", "variance"]
+    given_ = dict(zip(names, [x, *statistics(4, 2, True)], strict=True)) | {"side_input": [side] * sides}
+    told = {"is_training": False, "activation_mode": mode, "U": np.float32}
+    if sides == 0:
+        check("_FusedBatchNormEx", given_, told, unknown={"x": [0]}, outputs=[0])
+        return
+    from converters.harness import case, run_layers
+
+    plain = case("FusedBatchNormV3", {n: given_[n] for n in names}, {"is_training": False}, outputs=[0]).expected()[0] + side
+    fused = case("_FusedBatchNormEx", given_, told, outputs=[0])
+    fragment = fused.convert()
+    got = run_layers(fragment, fused.operand_arrays(fragment))[0]
+    np.testing.assert_allclose(got, np.maximum(plain, 0) if mode == "Relu" else plain, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("scaled", [True, False])
+def test_first_batch_norm(scaled: bool) -> None:
+    """BatchNormWithGlobalNormalization has no CPU kernel any more in graphs of today, so the formula is the oracle."""
+    from converters.harness import case, run_layers
+
+    gamma, beta, mean, variance = (np.asarray(s) for s in statistics(4, 3, False))
+    x = normal([2, 3, 3, 4])
+    told = {"variance_epsilon": 1e-3, "scale_after_normalization": scaled}
+    given_ = {"t": x, "m": Const(mean), "v": Const(variance), "beta": Const(beta), "gamma": Const(gamma)}
+    one = case("BatchNormWithGlobalNormalization", given_, told)
+    fragment = one.convert()
+    want = (x - mean) / np.sqrt(variance + 1e-3) * (gamma if scaled else 1) + beta
+    np.testing.assert_allclose(run_layers(fragment, [x])[0], want, rtol=1e-5, atol=1e-5)
+
+
+@moderate
+@given(st.integers(0, 7), st.floats(0.5, 4), st.floats(1e-3, 2), st.floats(0.1, 2), seeds)
+def test_lrn(radius: int, bias: float, alpha: float, beta: float, seed: int) -> None:
+    """Every window that TensorRT has."""
+    told = {"depth_radius": radius, "bias": bias, "alpha": alpha, "beta": beta}
+    check("LRN", [normal([2, 3, 2, 9], "float32", seed)], told, unknown=[0, 1, 2], rtol=1e-4)
+
+
+def test_builds() -> None:
+    """The real builder takes them."""
+    x = normal([2, 5, 4, 4])
+    for constant in (True, False):
+        told = {"is_training": False}
+        check("FusedBatchNormV3", [x, *statistics(4, 0, constant)], told, unknown={"x": [0, 1]}, outputs=[0], build=True)
+    half = x.astype(np.float16)
+    check("FusedBatchNormV3", [half, *statistics(4, 0, True)], {"is_training": False}, outputs=[0], build=True)
+    check("LRN", [x], unknown=[0], build=True)
+
+
+def test_refusals() -> None:
+    """Each with its reason."""
+    assert "training" in refused("FusedBatchNormV3", [normal([2, 5, 4, 4]), *statistics(4, 0, True)], outputs=[0])
+    assert "depth_radius 8" in refused("LRN", [normal([2, 3, 2, 9])], {"depth_radius": 8})

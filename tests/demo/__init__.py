@@ -1,0 +1,1 @@
+"""The main job on pretrained networks and real input: ``python -m demo``."""

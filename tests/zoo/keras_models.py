@@ -1,0 +1,77 @@
+"""Every architecture of keras.applications, untrained, with realistic random parameters, frozen."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
+from typing import Any
+
+from zoo import cache
+from zoo.frozen import FrozenModel, concrete_shape, freeze
+
+NAMED = ("ResNet50", "MobileNetV2", "VGG16", "DenseNet121", "EfficientNetB0", "InceptionV3")
+"""The six that acceptance criteria name."""
+
+_FEEDS: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "image": (
+            *(f"ConvNeXt{size}" for size in ("Tiny", "Small", "Base", "Large", "XLarge")),
+            *(f"EfficientNetB{size}" for size in range(8)),
+            *(f"EfficientNetV2{size}" for size in ("B0", "B1", "B2", "B3", "S", "M", "L")),
+            *("MobileNetV3Large", "MobileNetV3Small"),
+        ),
+        "image_caffe": ("VGG16", "VGG19", "ResNet50", "ResNet101", "ResNet152"),
+        "image_torch": ("DenseNet121", "DenseNet169", "DenseNet201"),
+        "image_signed": (
+            *("ResNet50V2", "ResNet101V2", "ResNet152V2", "MobileNet", "MobileNetV2", "InceptionV3"),
+            *("InceptionResNetV2", "Xception", "NASNetMobile", "NASNetLarge"),
+        ),
+    }
+)
+"""The input that each architecture's own preprocess_input makes."""
+
+
+def _pairs() -> Iterator[tuple[str, str]]:
+    for feed, names in _FEEDS.items():
+        yield from ((name, feed) for name in names)
+
+
+FEED_OF: Mapping[str, str] = MappingProxyType(dict(_pairs()))
+"""Architecture -> kind of input it takes; all 40 of keras.applications."""
+
+_LARGE = ("ConvNeXtLarge", "VGG16", "VGG19", "NASNetLarge", "EfficientNetV2L", "ConvNeXtXLarge")
+NAMES = (*NAMED, *sorted(set(FEED_OF) - set(NAMED) - set(_LARGE)), *(name for name in _LARGE if name not in NAMED))
+"""All architectures: the named ones first, the largest last."""
+
+
+def build(name: str, seed: int = 0) -> FrozenModel:
+    """The frozen model, from the cache or built now (seconds to minutes, in a process of its own).
+
+    One input `input` (batch, height, width, 3) float32, one output `predictions` (batch, 1000). Raises KeyError for a
+    name that is not in `NAMES`.
+    """
+    if name not in FEED_OF:
+        raise KeyError(f"{name!r} is not an architecture of keras.applications; NAMES lists them")
+    return cache.fetch(name, seed)
+
+
+def build_here(name: str, seed: int) -> FrozenModel:
+    """What `build` does where the cache has nothing, in this process; sets Keras' global random seed."""
+    import keras
+
+    from zoo.randomise import randomise
+
+    keras.utils.set_random_seed(seed)
+    model: Any = getattr(keras.applications, name)(weights=None)
+    shape = tuple(model.inputs[0].shape)
+    batch = 8 if shape[1] < 300 else 4 if shape[1] < 400 else 2
+    randomise(model, _calibration_data(FEED_OF[name], concrete_shape(shape, batch, ()), seed), seed)
+    return freeze(model, name, outputs=("predictions",), feed=FEED_OF[name])
+
+
+def _calibration_data(feed: str, shape: tuple[int, ...], seed: int) -> Any:
+    import numpy as np
+
+    from zoo.feeds import FEEDS
+
+    return FEEDS[feed](shape, np.random.default_rng(seed + 1_000_003))

@@ -1,0 +1,38 @@
+"""tfgraphopt: TensorFlow graphs in, TensorFlow graphs with TensorRT engines out."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from tfgraphopt.config import Config, ShapeRange
+from tfgraphopt.errors import TfGraphOptError
+from tfgraphopt.hookspecs import hookimpl
+
+if TYPE_CHECKING:
+    from tfgraphopt.classic import create_inference_graph
+    from tfgraphopt.optimize import Result, optimize_graph_def
+    from tfgraphopt.passes import Pass
+    from tfgraphopt.pipeline import Pipeline
+
+__version__ = "0.1.0"
+
+_LAZY = {
+    "create_inference_graph": "tfgraphopt.classic",
+    "optimize_graph_def": "tfgraphopt.optimize",
+    "Result": "tfgraphopt.optimize",
+    "Pass": "tfgraphopt.passes",
+    "Pipeline": "tfgraphopt.pipeline",
+}
+
+__all__ = [
+    "Config", "Pass", "Pipeline", "Result", "ShapeRange", "TfGraphOptError", "create_inference_graph", "hookimpl", "optimize_graph_def",
+]  # fmt: skip
+
+
+def __getattr__(name: str) -> Any:
+    """Import what needs TensorFlow only when it is used."""
+    if name not in _LAZY:
+        raise AttributeError(f"module 'tfgraphopt' has no attribute {name!r}")
+    import importlib
+
+    return getattr(importlib.import_module(_LAZY[name]), name)

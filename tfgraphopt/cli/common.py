@@ -1,0 +1,114 @@
+"""Arguments and output that several commands share."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.progress import Progress as Bar
+from rich.progress import SpinnerColumn, TextColumn, TimeElapsedColumn
+
+from tfgraphopt.config import ENGINES, PRECISIONS, Config, ShapeRange
+from tfgraphopt.errors import ConfigError
+
+if TYPE_CHECKING:
+    from tfgraphopt.optimize import Progress
+    from tfgraphopt.plugins import Tables
+
+
+def add_plugin_arguments(parser: argparse.ArgumentParser) -> None:
+    """``--no-plugin``, ``--prefer``, ``--strict-plugins``."""
+    parser.add_argument("--no-plugin", action="append", default=[], metavar="NAME", help="do not load this plugin")
+    parser.add_argument(
+        "--prefer", action="append", default=[], metavar="KEY=PLUGIN", help="whose item to take where two plugins claim one"
+    )
+    parser.add_argument("--strict-plugins", action="store_true", help="a broken plugin is an error")
+
+
+def load_plugins(options: argparse.Namespace) -> Tables:
+    """The plugins that the arguments ask for."""
+    from tfgraphopt import plugins
+
+    prefer = dict(_pair(p, "--prefer KEY=PLUGIN") for p in options.prefer)
+    return plugins.load(block=options.no_plugin, prefer=prefer, strict=options.strict_plugins)
+
+
+def add_model_arguments(parser: argparse.ArgumentParser) -> None:
+    """The model and what of it is wanted."""
+    parser.add_argument("model", help="frozen GraphDef (.pb, .pbtxt) or SavedModel directory")
+    parser.add_argument("--outputs", default="", metavar="A,B", help="nodes to fetch (default: the signature, or all ends)")
+    parser.add_argument("--signature", default="serving_default", help="signature of a SavedModel (default: %(default)s)")
+    parser.add_argument("--tags", default="serve", metavar="A,B", help="tags of a SavedModel (default: %(default)s)")
+
+
+def add_config_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of :class:`tfgraphopt.Config`."""
+    parser.add_argument("--precision", default="fp32", type=str.lower, choices=PRECISIONS, help="default: %(default)s")
+    parser.add_argument("--engine", default="tensorrt", choices=ENGINES, help="what runs segments (default: %(default)s)")
+    parser.add_argument("--max-batch-size", type=int, default=1, metavar="N", help="largest batch (default: %(default)s)")
+    parser.add_argument("--workspace", type=int, default=1 << 30, metavar="BYTES", help="scratch memory (default: 1 GiB)")
+    parser.add_argument("--min-segment-size", type=int, default=3, metavar="N", help="default: %(default)s")
+    parser.add_argument(
+        "--shape", action="append", default=[], metavar="INPUT=MIN:OPT:MAX",
+        help="shapes of an input, such as x=1x224x224x3:8x224x224x3:32x224x224x3; repeat for more inputs or profiles",
+    )  # fmt: skip
+    parser.add_argument("--deny-op", action="append", default=[], metavar="OP", help="keep this op in TensorFlow")
+    parser.add_argument("--deny-node", action="append", default=[], metavar="PATTERN", help="keep these nodes in TensorFlow")
+    parser.add_argument("--pipeline", help="pipeline text or name in place of the default one")
+    parser.add_argument("--strict", action="store_true", help="an engine that cannot be built is an error")
+
+
+def config_of(options: argparse.Namespace) -> Config:
+    """The configuration that the arguments describe."""
+    return Config(
+        precision=options.precision, engine=options.engine, max_batch_size=options.max_batch_size,
+        max_workspace_size_bytes=options.workspace, minimum_segment_size=options.min_segment_size,
+        input_shapes=shape_ranges(options.shape), denied_ops=options.deny_op, denied_nodes=options.deny_node,
+        pipeline=options.pipeline, strict=options.strict,
+    )  # fmt: skip
+
+
+def shape_ranges(texts: Sequence[str]) -> dict[str, list[ShapeRange]]:
+    """Ranges from ``INPUT=MIN:OPT:MAX`` texts; one shape alone is all three."""
+    found: dict[str, list[ShapeRange]] = {}
+    for text in texts:
+        name, value = _pair(text, "--shape INPUT=MIN:OPT:MAX")
+        try:
+            points = [tuple(int(d) for d in p.split("x") if d) for p in value.split(":")]
+            low, opt, high = points * 3 if len(points) == 1 else points
+        except ValueError as error:
+            raise ConfigError(f"--shape {text!r} is not INPUT=MIN:OPT:MAX", hint="e.g. x=1x3:8x3:32x3") from error
+        found.setdefault(name, []).append(ShapeRange(low, opt, high))
+    return found
+
+
+def _pair(text: str, form: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise ConfigError(f"{text!r} is not of the form {form}")
+    return name, value
+
+
+def print_json(tree: Any) -> None:
+    """``tree`` as JSON on stdout."""
+    json.dump(tree, sys.stdout, indent=2, default=str)
+    print()
+
+
+@contextmanager
+def progress_bar() -> Iterator[Progress]:
+    """A progress callback: a live line on a terminal, silence in a pipe."""
+    console = Console(stderr=True)
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+    with Bar(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task("starting", total=None)
+
+        def show(what: str, done: int, total: int) -> None:
+            bar.update(task, description=f"{what} ({done + 1}/{total})" if total > 1 else what)
+
+        yield show

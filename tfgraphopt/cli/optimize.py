@@ -1,0 +1,52 @@
+"""Optimise a model: TensorRT engines in place of what TensorRT can compute, everything else as it was."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from rich.console import Console
+
+from tfgraphopt.cli import common
+
+HELP = "optimise a model"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's arguments."""
+    common.add_model_arguments(parser)
+    parser.add_argument("-o", "--output", required=True, type=Path, help="where the optimised GraphDef goes (.pb)")
+    common.add_config_arguments(parser)
+    common.add_plugin_arguments(parser)
+    parser.add_argument("--report", type=Path, metavar="FILE", help="write the report as JSON")
+    parser.add_argument("--json", action="store_true", help="print the report as JSON instead of tables")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Optimise and write."""
+    import json
+
+    from tfgraphopt.files import write_atomically
+    from tfgraphopt.formats.load import load_model
+    from tfgraphopt.optimize import optimize_graph_def
+    from tfgraphopt.tables import segment_table, summary_lines
+
+    config = common.config_of(options)
+    tables = common.load_plugins(options)
+    with common.progress_bar() as progress:
+        progress("loading", 0, 1)
+        model = load_model(Path(options.model), options.outputs, options.signature, options.tags)
+        result = optimize_graph_def(model.graph_def, model.outputs, config, tables=tables, progress=progress)
+        write_atomically(options.output, result.graph_def.SerializeToString())
+    tree = result.report.to_json()
+    if options.report:
+        write_atomically(options.report, json.dumps(tree, indent=2).encode())
+    if options.json:
+        common.print_json(tree)
+        return 0
+    console = Console()
+    console.print(segment_table(result.report))
+    for line in summary_lines(result.report):
+        console.print(line, markup=False, highlight=False)
+    console.print(f"written: {options.output}", markup=False, highlight=False)
+    return 0

@@ -1,0 +1,209 @@
+"""Reproducer: when a pass fails, everything that is needed to see it fail again, in one directory.
+
+``module.ir`` is the module before the pass, ``tensors/`` its large constants, ``opaque/`` functions that are carried unread, and
+``reproducer.json`` says the rest of the pipeline, the configuration, plugins and versions, and the error.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import platform
+import traceback
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import attrs
+import numpy as np
+
+from tfgraphopt.config import Config, ShapeRange
+from tfgraphopt.errors import TfGraphOptError
+from tfgraphopt.ir import DType, Graph, Module, Shape, Tensor
+from tfgraphopt.ir.text import parse_module, print_module
+from tfgraphopt.passes import Context, Instrument, Pass, PassManager, PassTable, Quiet, Step
+from tfgraphopt.plugins import Tables
+
+FORMAT = 1
+
+
+@attrs.define(slots=True, eq=False)
+class Reproducer(Quiet):
+    """On failure write a reproducer into ``directory`` and note its path on the error.
+
+    The module is printed before every pass that finds it changed, which costs a few microseconds a node (and, once, a digest of
+    every large constant).
+    """
+
+    directory: Path = attrs.field(converter=Path)
+    _text: str = attrs.field(default="", init=False)
+    _tensors: dict[str, Tensor] = attrs.field(factory=dict, init=False)
+    _version: int = attrs.field(default=-1, init=False)
+
+    def before(self, step: Pass, graph: Graph, ctx: Context) -> None:
+        """Take a snapshot."""
+        if ctx.module.version != self._version:
+            self._tensors = {}
+            self._text = print_module(ctx.module, tensors=self._tensors)
+            self._version = ctx.module.version
+
+    def failed(self, step: Pass, graph: Graph, ctx: Context, error: BaseException, rest: Sequence[Step]) -> None:
+        """Write the last snapshot and what would have followed."""
+        where = self.directory
+        (where / "tensors").mkdir(parents=True, exist_ok=True)
+        (where / "module.ir").write_text(self._text)
+        for digest, tensor in self._tensors.items():
+            if tensor.dtype.has_numpy:
+                (where / "tensors" / digest).write_bytes(_bytes_of(tensor))
+        _write_opaque(where, ctx.module)
+        facts = _facts(step, graph, ctx, error, rest)
+        facts["tensors"] = {d: [t.dtype.text, list(t.shape.static())] for d, t in self._tensors.items()}
+        (where / "reproducer.json").write_text(json.dumps(facts, indent=1))
+        error.add_note(f"to see it again: python -m tfgraphopt reproduce {where}")
+
+
+def _facts(step: Pass, graph: Graph, ctx: Context, error: BaseException, rest: Sequence[Step]) -> dict[str, Any]:
+    return {
+        "format": FORMAT,
+        "pass": str(step),
+        "graph": graph.name,
+        "pipeline": ",".join(str(s) for s in rest),
+        "error": "".join(traceback.format_exception(error)),
+        "config": config_to_json(ctx.config),
+        "plugins": [attrs.asdict(p) for p in ctx.tables.plugins],
+        "versions": {"python": platform.python_version(), "numpy": np.__version__, **_versions("tensorflow", "tfgraphopt")},
+    }
+
+
+def _versions(*distributions: str) -> dict[str, str]:
+    from importlib.metadata import PackageNotFoundError, version
+
+    found = {}
+    for name in distributions:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = "not installed"
+    return found
+
+
+# -- constants and functions -------------------------------------------------------------------------------------------
+
+
+def _bytes_of(tensor: Tensor) -> bytes:
+    array = tensor.numpy()
+    if tensor.dtype is DType.STRING:
+        items = [s.encode() if isinstance(s, str) else bytes(s) for s in array.reshape(-1)]
+        return json.dumps([base64.b64encode(i).decode() for i in items]).encode()
+    return np.ascontiguousarray(array).tobytes()
+
+
+def _tensor_of(data: bytes, dtype: DType, dims: Sequence[int]) -> Tensor:
+    if dtype is DType.STRING:
+        array = np.empty(int(np.prod(dims)), np.object_)
+        array[:] = [base64.b64decode(item) for item in json.loads(data)]
+    else:
+        array = np.frombuffer(data, dtype.np)
+    return Tensor(dtype, Shape(dims), lambda: array.reshape(tuple(dims)))
+
+
+def _write_opaque(where: Path, module: Module) -> None:
+    from tfgraphopt.graphdef import opaque_to_bytes
+
+    for number, (name, function) in enumerate(module.opaque_functions.items()):
+        (where / "opaque").mkdir(exist_ok=True)
+        (where / "opaque" / f"{number}.pb").write_bytes(opaque_to_bytes(name, function))
+
+
+# -- configurations ----------------------------------------------------------------------------------------------------
+
+
+def config_to_json(config: object) -> Any:
+    """A tree of plain values of a configuration (an attrs class, or anything with ``__dict__``)."""
+    tree = attrs.asdict(config) if attrs.has(type(config)) else dict(getattr(config, "__dict__", {}))
+    return _plain(tree)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(k): _plain(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(v) for v in value]
+    if isinstance(value, (set, frozenset)):
+        return sorted(_plain(v) for v in value)
+    return value if isinstance(value, (str, int, float, bool, type(None))) else str(value)
+
+
+def config_of_json(tree: Mapping[str, Any]) -> Any:
+    """The configuration of :func:`config_to_json`'s tree: a Config where it is one, else a namespace."""
+    names = {f.name for f in attrs.fields(Config)}
+    if not names <= tree.keys():
+        return SimpleNamespace(**tree)
+    values = {name: tree[name] for name in names}
+    values["input_shapes"] = {n: [ShapeRange(**r) for r in ranges] for n, ranges in tree["input_shapes"].items()}
+    return Config(**values)
+
+
+# -- replay ------------------------------------------------------------------------------------------------------------
+
+
+@attrs.frozen(slots=True)
+class Reproduction:
+    """A reproducer that was read: the context before the failing pass, the rest of the pipeline, and the facts as written."""
+
+    context: Context
+    pipeline: tuple[Step, ...]
+    facts: Mapping[str, Any]
+
+
+def load_reproduction(path: str | Path, tables: Tables | None = None) -> Reproduction:
+    """Read the reproducer in directory ``path``; passes and ops come from ``tables`` (all installed plugins by default).
+
+    Raises:
+        TfGraphOptError: it is no reproducer, or one of another format.
+        ParseError, PipelineError: its module or pipeline cannot be read, say because a plugin is missing.
+    """
+    from tfgraphopt import plugins
+    from tfgraphopt.graphdef import opaque_of_bytes, tf_op_table
+    from tfgraphopt.pipeline import Pipeline
+    from tfgraphopt.report import Report
+
+    where = Path(path)
+    facts = _read_facts(where)
+    tables = tables or plugins.load()
+    passes: PassTable = tables.table("tfgraphopt_passes")
+    tensors = {
+        digest: _tensor_of((where / "tensors" / digest).read_bytes(), DType.of_text(dtype), dims)
+        for digest, (dtype, dims) in facts["tensors"].items()
+        if (where / "tensors" / digest).exists()
+    }
+    opaque = dict(opaque_of_bytes(p.read_bytes()) for p in sorted((where / "opaque").glob("*.pb")))
+    ops = tf_op_table().with_defs(tables.items("tfgraphopt_op_defs"))
+    module = parse_module((where / "module.ir").read_text(), ops, tensors=tensors, opaque=opaque)
+    context = Context(module, config_of_json(facts["config"]), tables, Report(plugins=[str(p) for p in tables.plugins]))
+    return Reproduction(context, Pipeline.parse(facts["pipeline"], passes).steps, facts)
+
+
+def _read_facts(where: Path) -> dict[str, Any]:
+    try:
+        facts: dict[str, Any] = json.loads((where / "reproducer.json").read_text())
+    except (OSError, ValueError) as error:
+        raise TfGraphOptError(f"{where} is not a reproducer", why=str(error), hint="give the directory that the failure named") from error
+    if facts.get("format") != FORMAT:
+        raise TfGraphOptError(f"{where} is a reproducer of format {facts.get('format')}; this version reads format {FORMAT}")
+    return facts
+
+
+def replay(path: str | Path, tables: Tables | None = None, instruments: Sequence[Instrument] | None = None) -> Module:
+    """Run the rest of the pipeline of the reproducer in directory ``path``; returns the module if it does not fail this time.
+
+    Raises:
+        Whatever the pipeline raises, as it did when the reproducer was written.
+    """
+    from tfgraphopt.instruments.verification import Verify
+
+    found = load_reproduction(path, tables)
+    around = (Verify(),) if instruments is None else tuple(instruments)
+    PassManager(found.pipeline, around).run(found.context)
+    return found.context.module

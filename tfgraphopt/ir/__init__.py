@@ -1,0 +1,11 @@
+"""The intermediate representation: types, values, nodes, graphs, modules, op definitions."""
+
+from tfgraphopt.ir.core import Graph, Listener, Module, Node, Value, constant_of
+from tfgraphopt.ir.opdef import ArgDef, AttrDef, AttrPlaceholder, Attrs, AttrValue, FuncRef, OpDef, OpTable
+from tfgraphopt.ir.tensor import Tensor
+from tfgraphopt.ir.types import SCALAR, UNKNOWN_SHAPE, Dim, DType, Shape, TensorType
+
+__all__ = [
+    "SCALAR", "UNKNOWN_SHAPE", "ArgDef", "AttrDef", "AttrPlaceholder", "AttrValue", "Attrs", "DType", "Dim", "FuncRef", "Graph",
+    "Listener", "Module", "Node", "OpDef", "OpTable", "Shape", "Tensor", "TensorType", "Value", "constant_of",
+]  # fmt: skip

@@ -1,0 +1,92 @@
+"""What an optimisation did, as data: verdicts on nodes, segments, passes, plugins. Text and pages are made from it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import attrs
+
+
+@attrs.frozen(slots=True)
+class Verdict:
+    """What became of one node of the caller's graph, and why.
+
+    ``status`` is one of converted, vetoed, no converter, refused, segment too small, segment dropped, build failed, not a
+    candidate; ``segment`` is the engine's name when it was converted.
+    """
+
+    node: str
+    op: str
+    status: str
+    reason: str = ""
+    segment: str = ""
+    converter: str = ""
+    graph: str = "main"
+
+
+@attrs.define(slots=True)
+class SegmentReport:
+    """One engine: what went in, what was built, what it cost."""
+
+    name: str
+    nodes: int
+    ops: dict[str, int]
+    inputs: list[dict[str, Any]] = attrs.field(factory=list)
+    outputs: list[dict[str, Any]] = attrs.field(factory=list)
+    layers: dict[str, int] = attrs.field(factory=dict)
+    transposes: int | None = None
+    engine_bytes: int = 0
+    engine_digest: str = ""
+    build_seconds: float = 0.0
+    cached: bool = False
+    engine: str = ""
+    status: str = "segmented"
+    reason: str = ""
+    details: dict[str, Any] = attrs.field(factory=dict)
+
+
+@attrs.frozen(slots=True)
+class PassTiming:
+    """Seconds that one pass took on one graph."""
+
+    step: str
+    graph: str
+    seconds: float
+    nodes_before: int
+    nodes_after: int
+
+
+@attrs.define(slots=True)
+class Report:
+    """Everything about one optimisation. :meth:`to_json` is its stable form."""
+
+    nodes: int = 0
+    verdicts: dict[str, Verdict] = attrs.field(factory=dict)
+    segments: dict[str, SegmentReport] = attrs.field(factory=dict)
+    timings: list[PassTiming] = attrs.field(factory=list)
+    pipeline: str = ""
+    plugins: list[str] = attrs.field(factory=list)
+    messages: list[str] = attrs.field(factory=list)
+    seconds: float = 0.0
+
+    def say(self, message: str) -> None:
+        """Tell the user something once."""
+        if message not in self.messages:
+            self.messages.append(message)
+
+    @property
+    def converted(self) -> int:
+        """How many nodes of the caller's graph are in engines."""
+        return sum(v.status == "converted" for v in self.verdicts.values())
+
+    @property
+    def build_seconds(self) -> float:
+        """Seconds spent in engine builders."""
+        return sum(s.build_seconds for s in self.segments.values())
+
+    def to_json(self) -> dict[str, Any]:
+        """A tree of plain Python values, with a format number."""
+        tree = attrs.asdict(self)
+        tree["verdicts"] = list(tree["verdicts"].values())
+        tree["segments"] = list(tree["segments"].values())
+        return {"format": 1, **tree}

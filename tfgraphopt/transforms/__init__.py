@@ -1,0 +1,1 @@
+"""Generic passes over TensorFlow ops."""

@@ -1,0 +1,130 @@
+"""fold-constants: compute at once what depends on constants only, by TensorFlow's own kernels."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import attrs
+import numpy as np
+
+from tfgraphopt.graphdef import evaluate
+from tfgraphopt.ir import DType, FuncRef, Graph, Node, Tensor, Value, constant_of
+from tfgraphopt.passes import Context, Pass
+from tfgraphopt.transforms.infer_types import TYPES
+
+_NEVER = frozenset({"Switch", "Merge", "Enter", "Exit", "LoopCond", "NextIteration", "Placeholder", "PlaceholderWithDefault"})
+_SHAPE_OPS = frozenset({"Shape", "Size", "Rank"})
+
+
+@attrs.frozen(slots=True)
+class FoldConstants(Pass):
+    """Replace pure nodes whose inputs are all constant by their value, and shapes that are known by numbers.
+
+    A result above ``max_bytes`` that is larger than its inputs together stays unfolded (a Fill of a scalar, a big Tile).
+    """
+
+    name: ClassVar[str] = "fold-constants"
+    needs: ClassVar[frozenset[str]] = frozenset({TYPES})
+    max_bytes: int = 10 << 20
+
+    def run(self, graph: Graph, ctx: Context) -> None:
+        for node in graph:
+            known = _known_shape(node) if any(v.uses or v.is_output for v in node.outputs) else None
+            if known is not None:
+                _replace(graph, node.outputs[0], known)
+        frontier = self._frontier(graph)
+        if frontier:
+            for value, array in zip(frontier, evaluate(graph, frontier), strict=True):
+                _replace(graph, value, Tensor.of(array, value.dtype))
+
+    def _frontier(self, graph: Graph) -> list[Value]:
+        """Foldable values that something not foldable reads."""
+        constant: set[Node] = set()
+        for node in graph:
+            if node.op == "Const" or self._foldable(node, constant):
+                constant.add(node)
+        found = []
+        for node in graph:
+            if node in constant and node.op != "Const":
+                found += [v for v in node.outputs if v.is_output or any(u not in constant for u in v.users)]
+        return found
+
+    def _foldable(self, node: Node, constant: set[Node]) -> bool:
+        definition = node.definition
+        if definition is None or definition.stateful or node.op in _NEVER or node.control or not node.inputs:
+            return False
+        if any(isinstance(v, FuncRef) for v in node.attrs.values()) or not all(v.dtype.has_numpy for v in node.outputs):
+            return False
+        if any(v.dtype is DType.STRING for v in [*node.inputs, *node.outputs]):
+            return False
+        return all(v.producer in constant for v in node.inputs) and self._small(node)
+
+    def _small(self, node: Node) -> bool:
+        sizes = [v.type.num_bytes for v in node.outputs]
+        if any(s is None for s in sizes):
+            return True
+        made = sum(s for s in sizes if s is not None)
+        return made <= max(self.max_bytes, sum(v.type.num_bytes or 0 for v in node.inputs))
+
+
+def _known_shape(node: Node) -> Tensor | None:
+    """The value of a Shape, Size or Rank, or of a part of a Shape, whose dimensions are known."""
+    if node.control or not node.inputs:
+        return None
+    if node.op in _SHAPE_OPS:
+        return _shape_fact(node)
+    if node.op in ("StridedSlice", "GatherV2"):
+        return _part_of_shape(node)
+    return None
+
+
+def _shape_fact(node: Node) -> Tensor | None:
+    shape = node.inputs[0].shape
+    dtype = node.outputs[0].dtype
+    if node.op == "Rank":
+        return None if shape.rank is None else Tensor.of(shape.rank, dtype)
+    if not shape.is_static:
+        return None
+    return Tensor.of(shape.num_elements if node.op == "Size" else shape.static(), dtype)
+
+
+def _part_of_shape(node: Node) -> Tensor | None:
+    producer = node.inputs[0].producer
+    if producer is None or producer.op != "Shape" or producer.inputs[0].shape.rank is None:
+        return None
+    dims = producer.inputs[0].shape.known()
+    indices = np.arange(len(dims))
+    operands = [constant_of(v) for v in node.inputs[1:]]
+    if any(o is None for o in operands):
+        return None
+    picked = _PART[node.op](node, indices, [o.numpy() for o in operands if o is not None])
+    chosen = [dims[i] for i in np.atleast_1d(picked).tolist()] if picked is not None else [None]
+    if any(d is None for d in chosen):
+        return None
+    return Tensor.of(np.asarray(chosen).reshape(np.shape(picked)), node.outputs[0].dtype)
+
+
+def _strided(node: Node, indices: np.ndarray, operands: list[np.ndarray]) -> np.ndarray | None:
+    begin, end, stride = (int(o[0]) for o in operands) if all(o.shape == (1,) for o in operands) else (0, 0, 0)
+    if stride == 0 or node.attrs["new_axis_mask"] or node.attrs["ellipsis_mask"]:
+        return None
+    if node.attrs["shrink_axis_mask"]:
+        return indices[begin]
+    return indices[slice(None if node.attrs["begin_mask"] else begin, None if node.attrs["end_mask"] else end, stride)]
+
+
+def _gathered(node: Node, indices: np.ndarray, operands: list[np.ndarray]) -> np.ndarray | None:
+    return indices[operands[0]] if node.attrs["batch_dims"] == 0 else None
+
+
+_PART = {"StridedSlice": _strided, "GatherV2": _gathered}
+
+
+def _replace(graph: Graph, value: Value, tensor: Tensor) -> None:
+    node = value.producer
+    assert node is not None
+    const = graph.add(
+        "Const", [], {"value": tensor, "dtype": tensor.dtype}, name=f"{node.name}/folded", before=node, device=node.device,
+        origin=node.origin, types=[tensor.type],
+    )  # fmt: skip
+    value.replace_uses(const.outputs[0])

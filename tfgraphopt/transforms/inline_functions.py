@@ -1,0 +1,50 @@
+"""inline-functions: put the bodies of called functions in place of the calls."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import attrs
+
+from tfgraphopt.ir import FuncRef, Graph, Node
+from tfgraphopt.passes import Context, Pass
+from tfgraphopt.regions import inline
+
+CALLS = frozenset({"PartitionedCall", "StatefulPartitionedCall"})
+
+
+@attrs.frozen(slots=True)
+class InlineFunctions(Pass):
+    """Inline PartitionedCall and StatefulPartitionedCall, and nodes whose op is a function of the graph.
+
+    ``_noinline`` functions are inlined as well: Keras marks its grouped convolutions so for XLA's sake, and an engine cannot call
+    back. Functions that call themselves are left alone.
+    """
+
+    name: ClassVar[str] = "inline-functions"
+    before: ClassVar[tuple[str, ...]] = ("infer-types",)
+
+    def run(self, graph: Graph, ctx: Context) -> None:
+        for node in graph:
+            body = _body(node, graph, ctx)
+            if body is not None and not _reaches(body, {graph.name}, ctx):
+                inline(graph, node, body)
+
+
+def _body(node: Node, graph: Graph, ctx: Context) -> Graph | None:
+    """The function that ``node`` calls, when it can be inlined."""
+    ref = node.attrs.get("f") if node.op in CALLS else None
+    name = ref.name if isinstance(ref, FuncRef) else node.op
+    body = ctx.module.functions.get(name)
+    if body is None or body is graph or len(body.inputs) != len(node.inputs) or len(body.outputs) != len(node.outputs):
+        return None
+    return body
+
+
+def _reaches(body: Graph, avoid: set[str], ctx: Context, seen: frozenset[str] = frozenset()) -> bool:
+    """Whether ``body`` calls, over any number of steps, itself or one of ``avoid``."""
+    if body.name in seen or body.name in avoid:
+        return True
+    inner = seen | {body.name}
+    called = (_body(n, body, ctx) for n in body)
+    return any(_reaches(c, avoid, ctx, inner) for c in called if c is not None)

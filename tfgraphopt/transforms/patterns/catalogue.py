@@ -1,0 +1,22 @@
+"""All rules of the framework, for the built-in plugin to list."""
+
+from __future__ import annotations
+
+from tfgraphopt.rewrite import Pattern
+from tfgraphopt.transforms.patterns import arithmetic, lists, movement
+
+CANONICAL: tuple[Pattern, ...] = (
+    movement.MergeTransposes(), movement.DropIdentityTranspose(), movement.MergeReshapes(), movement.DropReshape(),
+    movement.DropReshapeToOwnShape(), movement.CancelSqueeze(), movement.CancelExpandDims(), movement.DropSqueeze(),
+    movement.DropPad(), movement.DropSlice(), movement.DropStridedSlice(), movement.DropBroadcast(), movement.DropTile(),
+    movement.DropReverse(), movement.DropSelect(),
+    lists.DropConcat(), lists.DropSplit(), lists.CancelConcatOfSplit(), lists.CancelUnpackOfPack(), lists.CancelPackOfUnpack(),
+    lists.PickFromPack(), lists.DropAddN(), lists.AddNOfTwo(),
+    arithmetic.NeutralInteger(), arithmetic.NeutralLogical(), arithmetic.DoubleNegation(), arithmetic.Idempotent(),
+    arithmetic.ReluBeforeRelu6(), arithmetic.SignBeforeEven(), arithmetic.DivideByPowerOfTwo(), arithmetic.NegatedComparison(),
+    arithmetic.ReduceNothing(), arithmetic.DropCast(), arithmetic.MergeCasts(),
+)  # fmt: skip
+"""Rules that change no bit of any result; hosted by "canonicalize"."""
+
+PATTERNS: tuple[Pattern, ...] = CANONICAL
+"""Every rule of the framework."""
