@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from tfgraphopt.ir import Value
+from tfgraphopt.ir import DType, Value
 from tfgraphopt_converters.dtypes import FLOATS, require
 from tfgraphopt_converters.fusion import Epilogue
 from tfgraphopt_trt.builder import LayerBuilder, Operand, Unsupported
 from tfgraphopt_trt.converter import Converter, Operands, converter
+
+BYTES = frozenset({DType.INT8, DType.UINT8})
 
 
 def _product(b: LayerBuilder, x: Value, y: Value, turn_x: bool, turn_y: bool) -> Value:
@@ -29,9 +31,11 @@ def convert_batch_matmul(b: LayerBuilder, x: Operand, y: Operand, *, adj_x: bool
 
 @converter("BatchMatMulV3")
 def convert_batch_matmul_v3(b: LayerBuilder, x: Operand, y: Operand, *, adj_x: bool, adj_y: bool) -> Value:
-    """As BatchMatMulV2; operands of another floating type are cast to the result's first."""
-    require(b, FLOATS, x, y)
+    """As BatchMatMulV2; operands of another type are cast to the result's, a floating one, first."""
+    require(b, FLOATS | BYTES, x, y)
     to = b.results[0].dtype
+    if to not in FLOATS:
+        raise Unsupported(f"a product in {to.tf_name}; TensorRT multiplies matrices of floats only")
     return _product(b, b.cast(x, to), b.cast(y, to), adj_x, adj_y)
 
 

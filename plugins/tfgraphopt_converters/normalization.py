@@ -98,24 +98,6 @@ def _activated(b: LayerBuilder, y: Value, mode: str) -> Value:
     return ACTIVATIONS[mode](b, y)
 
 
-@converter("BatchNormWithGlobalNormalization")
-def convert_old_batch_norm(
-    b: LayerBuilder, t: Operand, m: Operand, v: Operand, beta: Operand, gamma: Operand, *, variance_epsilon: float,
-    scale_after_normalization: bool,
-) -> Value:  # fmt: skip
-    """TensorFlow's first batch normalisation (N,H,W,C)."""
-    require(b, FLOATS, t)
-    scale = gamma if scale_after_normalization else _ones_like(b, m)
-    return normalized(b, t, Statistics(scale, beta, m, v), variance_epsilon, "NHWC")
-
-
-def _ones_like(b: LayerBuilder, vector: Value) -> Value:
-    size = vector.shape[0]
-    if size is None:
-        raise Unsupported("the number of channels is unknown")
-    return b.constant(np.ones(size), vector.dtype)
-
-
 MAX_LRN_WINDOW = 15  # TensorRT: odd, at most 15
 
 
@@ -133,5 +115,5 @@ def convert_lrn(b: LayerBuilder, input: Operand, *, depth_radius: int, bias: flo
 
 
 CONVERTERS: tuple[Converter, ...] = (
-    convert_batch_norm, convert_fused_batch_norm, convert_old_batch_norm, convert_lrn,
+    convert_batch_norm, convert_fused_batch_norm, convert_lrn,
 )  # fmt: skip

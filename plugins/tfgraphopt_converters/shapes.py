@@ -57,22 +57,13 @@ def rank(b: LayerBuilder, input: Operand) -> Value:
 def reshape(b: LayerBuilder, tensor: Operand, shape: Weights | Operand) -> Value:
     """One reshape. While TensorFlow knows all dimensions of the result but one, the run-time shape operand is not read."""
     wanted = b.results[0].shape.known()
-    given: tuple[Size, ...] = tuple(int(n) for n in shape.numpy().reshape(-1)) if isinstance(shape, Tensor) else ()
-    dims = tuple(-1 if d is None else d for d in wanted) or ()
-    unknown = [i for i, d in enumerate(wanted) if d is None]
-    if not unknown and tensor.shape == b.results[0].shape:
+    if b.results[0].shape.is_static and tensor.shape == b.results[0].shape:
         return tensor
-    if len(unknown) <= 1 and (0 not in dims or not unknown and _zeros_copy(tensor, dims)):
-        return b.reshape(tensor, dims)
-    if given or not wanted:
-        return b.reshape_to(tensor, b.constant(np.array(given, np.int64)))
-    assert isinstance(shape, Value)
-    return b.reshape_to(tensor, shape)
-
-
-def _zeros_copy(x: Value, dims: Sequence[int]) -> bool:
-    """Whether every 0 in ``dims`` stands where ``x`` has size 0 (TensorRT reads it as a copy of that dimension)."""
-    return all(d != 0 or (i < len(x.shape) and x.shape[i] == 0) for i, d in enumerate(dims))
+    if wanted.count(None) <= 1 and 0 not in wanted:
+        return b.reshape(tensor, [-1 if d is None else d for d in wanted])
+    if b.results[0].shape.is_static:
+        return b.reshape_to(tensor, b.constant(np.array(wanted, np.int64)))
+    return b.reshape_to(tensor, b.constant(shape, DType.INT64) if isinstance(shape, Tensor) else shape)
 
 
 @converter("ExpandDims")

@@ -173,8 +173,7 @@ def reshape(b: LayerBuilder, x: Value, sizes: Sequence[Size], copied: Collection
     ``copied`` are positions that have the very size that ``x`` has at the same position.
     """
     unknown = [i for i, s in enumerate(sizes) if not isinstance(s, int) and i not in copied]
-    zeros = [i for i, s in enumerate(sizes) if isinstance(s, int) and s == 0]
-    if len(unknown) > 1 or (unknown and zeros) or any(i >= len(x.shape) or x.shape[i] != 0 for i in zeros):
+    if len(unknown) > 1 or any(isinstance(s, int) and s == 0 for s in sizes):  # a 0 would be a copy
         return b.reshape_to(x, vector(b, sizes))
     dims = [s if isinstance(s, int) else -1 if i in unknown else 0 for i, s in enumerate(sizes)]
     return b.reshape(x, dims)

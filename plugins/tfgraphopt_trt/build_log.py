@@ -26,7 +26,7 @@ class Message:
 class BuildLog:
     """The messages of one build.
 
-    ``verbose`` keeps INFO and VERBOSE too, which the layer table needs; otherwise only warnings and errors are kept.
+    ``verbose`` keeps VERBOSE messages too, which the layer table needs.
     """
 
     verbose: bool = False
@@ -34,7 +34,7 @@ class BuildLog:
 
     def record(self, severity: str, text: str) -> None:
         """Keep a message unless it is noise or too detailed."""
-        kept = SEVERITIES if self.verbose else SEVERITIES[:3]
+        kept = SEVERITIES if self.verbose else SEVERITIES[:-1]
         if severity in kept and not _NOISE.search(text):
             self.messages.append(Message(severity, text.strip()))
 

@@ -6,7 +6,8 @@ import ctypes
 import importlib
 import importlib.metadata
 import importlib.util
-from collections.abc import Callable, Mapping, Sequence
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -166,14 +167,20 @@ def _preload(flavour: Flavour) -> tuple[tuple[str, ...], list[str]]:
 def library_directories(flavour: Flavour) -> list[Path]:
     """Directories of installed packages that carry the flavour's libraries; nothing is imported to find them."""
     found: dict[Path, None] = {}
-    for distribution in importlib.metadata.distributions():
-        name = (distribution.metadata["Name"] or "").lower().replace("-", "_")
-        if not any(_is_of(name, package) for package in flavour.packages):
-            continue
+    for distribution in _distributions(flavour):
         for file in distribution.files or ():
             if any(file.match(pattern) for pattern in flavour.libraries):
                 found[Path(str(distribution.locate_file(file))).parent] = None
     return list(found)
+
+
+def _distributions(flavour: Flavour) -> Iterator[importlib.metadata.Distribution]:
+    """The installed distributions of a flavour; only the names of the others are read, since there may be hundreds."""
+    for entry in dict.fromkeys(sys.path):
+        for package in flavour.packages:
+            for metadata in sorted(Path(entry).glob(f"{package}*.dist-info")):
+                if _is_of(metadata.name.split("-")[0].lower(), package):
+                    yield importlib.metadata.PathDistribution(metadata)
 
 
 def _is_of(name: str, package: str) -> bool:

@@ -235,7 +235,7 @@ def _range(value: Value, array: Array) -> InputRange:
 
 
 def _with_values(one: InputRange, array: Array) -> InputRange:
-    if array.dtype.kind != "i" or array.ndim > 1:
+    if array.dtype.kind != "i" or array.ndim > 2:
         return one
     flat = array.reshape(-1)
     return attrs.evolve(one, values=ValueRange(flat, flat, flat))

@@ -48,7 +48,7 @@ def refusable(c: dict[str, Any]) -> bool:
 @given(pools(), dtypes(["float32", "float16", "bfloat16"]), seeds)
 def test_pooling(c: dict[str, Any], dtype: str, seed: int) -> None:
     """Padding, strides, windows, unknown sizes."""
-    assume(not refusable(c) and not (dtype == "bfloat16" and c["op"] == "AvgPool3D"))
+    assume(not refusable(c) and not (dtype == "float16" and c["op"].endswith("3D")))  # no such CPU kernel
     x = normal([2, *c["sizes"], 3], dtype, seed)
     free = [0] if c["known"] else list(range(len(c["sizes"]) + 1))
     check(c["op"], {ARGUMENT[c["op"]]: x}, attributes(c), unknown=free)
@@ -88,11 +88,12 @@ def test_window_as_tensors() -> None:
     x, window = normal([2, 6, 7, 3]), [1, 2, 3, 1]
     check("MaxPoolV2", [x, Const(window), Const([1, 2, 2, 1])], {"padding": "SAME"}, unknown={"input": [0]}, build=True)
     given_ = {"input": x, "ksize": np.array(window, np.int32), "strides": Const([1, 2, 2, 1])}
-    assert "must be a constant" in refused("MaxPoolV2", given_, {"padding": "SAME"})
+    assert "rank of %node is unknown" in refused("MaxPoolV2", given_, {"padding": "SAME"})  # TensorFlow infers nothing
 
 
-@pytest.mark.parametrize("op", sorted(ARGUMENT))
-@pytest.mark.parametrize("dtype", ["float32", "float16"])
+@pytest.mark.parametrize(
+    ("op", "dtype"), [*((op, "float32") for op in sorted(ARGUMENT)), ("MaxPool", "float16"), ("AvgPool", "float16")]
+)
 def test_builds(op: str, dtype: str) -> None:
     """The real builder takes them."""
     x = normal([2, 6, 7, 5, 3][: 5 if op.endswith("3D") else 4], dtype)
@@ -111,5 +112,3 @@ def test_refusals() -> None:
     assert "not in int32" in refused("MaxPool", [x.astype(np.int32)], square)
     beyond = {"ksize": [1, 1, 1, 1, 1], "strides": [1, 4, 1, 1, 1], "padding": "SAME"}
     assert "begin inside" in refused("MaxPool3D", [normal([1, 7, 3, 3, 2])], beyond)
-
-

@@ -18,7 +18,7 @@ dims = st.one_of(st.none(), st.integers(0, 2**40))
 shapes = st.one_of(st.just(Shape(None)), st.lists(dims, max_size=4).map(Shape))
 types = st.builds(TensorType, dtypes, shapes)
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
-node_names = st.from_regex(r"[A-Za-z0-9.][A-Za-z0-9_.\\/>-]{0,8}", fullmatch=True)
+node_names = st.one_of(st.sampled_from(["x", "conv/1", "a>b", "back\\slash", "1-2"]), st.text("aZ0._/>-\\", min_size=1, max_size=4).map("n".__add__))
 
 
 @st.composite
@@ -59,7 +59,7 @@ def graphs(draw: st.DrawFn, max_size: int = 8, odd_attrs: bool = True) -> Graph:
     """Sound graphs: elementwise ops, several results, control edges, odd names, attributes of every kind."""
     graph = Graph(draw(node_names), OPS)
     shape = draw(st.sampled_from([Shape(()), Shape((2, None)), Shape(None)]))
-    for name in draw(st.lists(st.from_regex(r"[a-z][a-z0-9_]{0,6}", fullmatch=True), max_size=2)):
+    for name in draw(st.lists(st.sampled_from(["x", "arg_0", "very_long"]), max_size=2)):
         graph.add_input(name, TensorType(draw(st.sampled_from([DType.FLOAT, DType.INT32])), shape))
     for _ in range(draw(st.integers(0, max_size))):
         add_node(draw, graph, odd_attrs)

@@ -1,7 +1,7 @@
-"""Run as a script: what the bindings in a directory offer, as JSON; the TensorRT libraries they ask for are stubs made by gcc.
+"""Run as a script: what the bindings in a directory offer, as JSON; the libraries they ask for are stubs made by gcc.
 
-The real bindings import with libraries that have ten C functions and nothing else, so every class, method signature and enum
-member of a TensorRT that is not installed can be read.
+The real bindings import with libraries that have a few C functions and nothing else, so every class, method signature
+and enum member of a TensorRT that is not installed can be read.
 """
 
 from __future__ import annotations
@@ -15,10 +15,16 @@ from pathlib import Path
 from typing import Any
 
 FUNCTIONS = (
-    "createInferBuilder_INTERNAL", "createInferRefitter_INTERNAL", "createInferRuntime_INTERNAL",
-    "createNvOnnxParser_INTERNAL", "createNvOnnxParserRefitter_INTERNAL", "getBuilderPluginRegistry", "getPluginRegistry",
-    "getNvOnnxParserVersion", "initLibNvInferPlugins",
-)  # fmt: skip
+    "createInferBuilder_INTERNAL",
+    "createInferRefitter_INTERNAL",
+    "createInferRuntime_INTERNAL",
+    "createNvOnnxParser_INTERNAL",
+    "createNvOnnxParserRefitter_INTERNAL",
+    "getBuilderPluginRegistry",
+    "getNvOnnxParserVersion",
+    "getPluginRegistry",
+    "initLibNvInferPlugins",
+)
 LIBRARIES = ("nvinfer", "nvinfer_plugin", "nvonnxparser")
 
 

@@ -1,4 +1,4 @@
-"""The installed TensorRT in the disguise of another: it has only what the other's bindings have, and checks each call by them."""
+"""The installed TensorRT in the disguise of another: it has what the other has, and checks calls by that."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ class Disguised:
         setattr(real, name, reveal(value))
 
     def __call__(self, *args: Any) -> Any:
-        real, target, owner = object.__getattribute__(self, "_seen")
+        real, target, _ = object.__getattribute__(self, "_seen")
         return disguise(real(*map(reveal, args)), target)
 
     def __bytes__(self) -> bytes:
@@ -110,7 +110,7 @@ def _method(value: Any, target: Target, owner: str, name: str) -> Any:
 
 
 def disguise(value: Any, target: Target) -> Any:
-    """``value`` disguised when it is a class or an object of the bindings; enum members and plain values are as they are."""
+    """``value`` disguised if it is a class or an object of the bindings; enum members and plain values stay."""
     kind = value if isinstance(value, type) else type(value)
     if not kind.__module__.startswith("tensorrt") or (not isinstance(value, type) and hasattr(kind, _ENUMS)):
         return value

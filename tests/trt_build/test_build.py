@@ -35,6 +35,7 @@ def test_a_dense_layer_with_an_unknown_batch_size_is_built() -> None:
     assert (result.ours_unknown, result.theirs_unknown) == (0, 0)
     assert not result.shape_inputs
     assert result.peak_bytes > 10e6
+    assert result.activation_bytes is not None
 
 
 def test_the_same_graph_gives_the_same_plan() -> None:

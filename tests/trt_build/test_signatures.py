@@ -1,9 +1,9 @@
-"""Every call that we make to TensorRT, held against the real bindings of versions that are not installed (10.x and 11.x).
+"""Every call that we make to TensorRT, held against the real bindings of versions that are not installed (10, 11).
 
-Give their unpacked wheels in TFGRAPHOPT_TENSORRT_BINDINGS, for example after
+Name directories with their wheels in TFGRAPHOPT_TENSORRT_BINDINGS, for example after
 ``pip install --no-deps --target trt10 tensorrt-cu12-bindings==10.13.3.9`` and
-``pip install --no-deps --target trt11 "tensorrt-cu13-bindings==11.4.*"``. Networks are made by the TensorRT for RTX that is
-installed, which is shown to our code as if it were the other version: it has only that version's attributes.
+``pip install --no-deps --target trt11 "tensorrt-cu13-bindings==11.4.*"``. Networks are made by the installed TensorRT
+for RTX, which is shown to our code as if it were the other version: it has only that version's attributes.
 """
 
 from __future__ import annotations
@@ -16,9 +16,8 @@ from typing import Any
 import attrs
 import pytest
 
-from tfgraphopt_trt.build import BuildOptions
+from tfgraphopt_trt.build import BuildOptions, layers_by_type, real_transposes
 from tfgraphopt_trt.build import _config as make_config
-from tfgraphopt_trt.build import layers_by_type, real_transposes
 from tfgraphopt_trt.build_log import BuildLog, make_logger
 from tfgraphopt_trt.emit import EmitError, emit_network
 from tfgraphopt_trt.profiles import InputRange, ValueRange, add_profiles
@@ -86,8 +85,9 @@ def test_features_are_probed_by_names_that_some_version_has(facts: dict[str, Any
 
 
 def test_every_layer_is_added_as_that_version_wants_it(facts: dict[str, Any]) -> None:
-    from tfgraphopt_trt.layers import layer_map
     from trt_layers.test_layers import CASES
+
+    from tfgraphopt_trt.layers import layer_map
 
     wrong = {}
     for case in CASES:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import attrs
@@ -60,16 +60,19 @@ class Case:
 
     def graph(self, unknown: bool = False) -> Graph:
         """A graph of the layer alone; with ``unknown``, no size of a fed operand is known except of axes in ``known``."""
-        graph = Graph(self.name, layer_table(), dialect="trt")
+        return combined([self], unknown)[0]
+
+    def add_to(self, graph: Graph, unknown: bool = False) -> Sequence[Value]:
+        """Add the layer and its operands to ``graph``; its results."""
         values = [self._value(graph, i, item, unknown) for i, item in enumerate(self.inputs)]
-        graph.set_outputs(graph.add(self.op, values, dict(self.attrs), name="layer").outputs)
-        return graph
+        return graph.add(self.op, values, dict(self.attrs), name=self.name).outputs
 
     def _value(self, graph: Graph, index: int, item: Array | Const, unknown: bool) -> Value:
+        name = f"{self.name}/{index}"
         if isinstance(item, Const):
-            return graph.add("trt.constant", [], {"value": Tensor.of(item.array)}, name=f"constant_{index}").output
+            return graph.add("trt.constant", [], {"value": Tensor.of(item.array)}, name=name).output
         dims = [None if unknown and i not in self.known else d for i, d in enumerate(item.shape)]
-        return graph.add_input(f"input_{index}", TensorType(DType.of_numpy(item.dtype), Shape(dims)))
+        return graph.add_input(name, TensorType(DType.of_numpy(item.dtype), Shape(dims)))
 
     def results(self) -> list[Array] | None:
         """What the layer should compute, as arrays."""
@@ -78,9 +81,9 @@ class Case:
         found = self.expected(*self.arrays)
         return [np.asarray(f) for f in (found if isinstance(found, tuple) else [found])]
 
-    def check(self, found: Sequence[Array], graph: Graph) -> None:
+    def check(self, found: Sequence[Array], outputs: Sequence[Value]) -> None:
         """``found`` has the types that the shape rule announced, and the expected elements."""
-        for array, value in zip(found, graph.outputs, strict=True):
+        for array, value in zip(found, outputs, strict=True):
             actual = TensorType(DType.of_numpy(array.dtype), Shape(array.shape))
             assert actual.dtype is value.dtype, (actual, value.type)
             assert actual.shape.compatible(value.shape), (actual, value.type)
@@ -100,6 +103,30 @@ class Case:
             )
         else:
             np.testing.assert_array_equal(found, expected)
+
+
+def combined(cases: Iterable[Case], unknown: bool = False) -> tuple[Graph, list[Array]]:
+    """One graph of several layers side by side (one trace, compilation or build for all), and what to feed it."""
+    graph = Graph("cases", layer_table(), dialect="trt")
+    chosen = list(cases)
+    graph.set_outputs([v for case in chosen for v in case.add_to(graph, unknown)])
+    return graph, [feed for case in chosen for feed in case.feeds]
+
+
+def check_all(cases: Iterable[Case], graph: Graph, found: Sequence[Array]) -> None:
+    """``found`` are the results of a :func:`combined` graph; names the case that differs."""
+    results = list(zip(found, graph.outputs, strict=True))
+    for case in cases:
+        mine, results = [r for r in results if _of(r[1], case)], [r for r in results if not _of(r[1], case)]
+        try:
+            case.check([array for array, _ in mine], [value for _, value in mine])
+        except AssertionError as error:
+            raise AssertionError(f"case {case.name}: {error}") from error
+    assert not results
+
+
+def _of(value: Value, case: Case) -> bool:
+    return value.producer is not None and value.producer.name == case.name
 
 
 def run(graph: Graph, feeds: Sequence[Array]) -> list[Array]:

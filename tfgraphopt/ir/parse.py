@@ -423,7 +423,7 @@ def _element(parser: _Parser, token: _Token, dtype: DType) -> Any:
         if token.kind == "string":
             return parser._unquote(token.text, token.at)
         if token.kind == "word":
-            return _CONSTANTS[token.text]
+            return {"true": True, "false": False}[token.text]
         if token.text.startswith("0x"):
             part = np.dtype(f"f{dtype.size // 2}") if dtype.np.kind == "c" else dtype.np
             return np.frombuffer(int(token.text, 16).to_bytes(part.itemsize, "little"), part)[0]

@@ -24,6 +24,7 @@ class FoldConstants(Pass):
     """
 
     name: ClassVar[str] = "fold-constants"
+    after: ClassVar[tuple[str, ...]] = ("remove-identity",)
     needs: ClassVar[frozenset[str]] = frozenset({TYPES})
     max_bytes: int = 10 << 20
 
