@@ -724,6 +724,7 @@ def evaluate(graph: Graph, values: Sequence[Value]) -> list[Any]:
     for node in _ancestors(values):
         _export_node(node, proto.node.add(), lambda v: _reference(v, {}), {})
         proto.node[-1].device = ""
+        proto.node[-1].attr.pop("_class", None)
     config = tf.compat.v1.ConfigProto(device_count={"GPU": 0})
     config.graph_options.rewrite_options.disable_meta_optimizer = True
     config.graph_options.optimizer_options.opt_level = -1

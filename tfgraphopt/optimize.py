@@ -73,6 +73,7 @@ def optimize_graph_def(
     module = import_graph_def(graph_def, list(outputs), ops=op_table(tables))
     original = {n.name: n.op for n in module.main}
     report.nodes = len(original)
+    _warn_of_variables(module, report)
     ctx = Context(module, config, tables, report, progress=progress)
     pipeline = pipeline_of(config, tables)
     report.pipeline = str(pipeline)
@@ -96,6 +97,15 @@ def _account(original: Mapping[str, str], module: Module, report: Report) -> Non
         status, why = ("not a candidate", stays) if module.main.find(name) is not None else ("simplified", gone)
         report.verdicts[name] = known.pop(name, None) or Verdict(name, op, status, why)
     report.verdicts.update(known)
+
+
+def _warn_of_variables(module: Module, report: Report) -> None:
+    count = sum(n.op in _VARIABLES for n in module.main)
+    if count:
+        report.say(f"the graph has {count} variables; engines need constants: freeze it first (or pass the SavedModel itself)")
+
+
+_VARIABLES = frozenset({"VarHandleOp", "VariableV2", "Variable"})
 
 
 def _export(module: Module, report: Report, original: GraphDef) -> GraphDef:

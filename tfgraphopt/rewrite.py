@@ -28,7 +28,8 @@ from numpy.typing import NDArray
 
 from tfgraphopt.errors import PipelineError
 from tfgraphopt.ir import Attrs, DType, Graph, Node, Tensor, TensorType, Value
-from tfgraphopt.matching import Capture, Compiled, Match, NodePattern, NoMatch, PatternOps, Search, compile_pattern
+from tfgraphopt.ir.core import CONSTANT_OPS
+from tfgraphopt.matching import Capture, Compiled, Match, NoMatch, PatternOps, Search, compile_pattern
 
 __all__ = [
     "Applied", "Budget", "Draft", "Explanation", "Match", "NoMatch", "Pattern", "PatternOps", "RewriteLog", "apply_patterns",
@@ -254,17 +255,19 @@ def _name(root: Node, node: Node) -> str:
 
 
 def _erase(graph: Graph, nodes: Sequence[Node]) -> Iterable[str]:
-    """Erase what nothing reads any more: matched nodes, last first, and constants that only they read."""
+    """Erase what nothing reads any more: matched nodes, last first, and constants that only they read.
+
+    Who waits for such a node by a control edge waits for its operands instead; otherwise the node would match again for ever.
+    """
     for node in reversed(nodes):
-        if not node.has_users:
-            producers = [v.producer for v in node.inputs]
+        if not any(v.uses for v in node.outputs) and not graph.keeps(node):
+            constants = dict.fromkeys(v.producer for v in node.inputs)
             yield node.name
             graph.erase(node)
-            for producer in dict.fromkeys(producers):
-                if producer is not None and not producer.inputs and producer.op in ("Const", "trt.constant"):
-                    if not producer.is_erased and not producer.has_users:
-                        yield producer.name
-                        graph.erase(producer)
+            for constant in constants:
+                if constant is not None and constant.op in CONSTANT_OPS and not constant.has_users:
+                    yield constant.name
+                    graph.erase(constant)
 
 
 def _plan(rule: Pattern, compiled: Compiled, graph: Graph, match: Match) -> _Plan:

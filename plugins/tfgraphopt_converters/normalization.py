@@ -59,7 +59,7 @@ def convert_batch_norm(
     b: LayerBuilder, x: Operand, scale: Operand, offset: Operand, mean: Operand, variance: Operand, *, epsilon: float,
     data_format: str, is_training: bool,
 ) -> list[Value]:  # fmt: skip
-    """Inference only. Results 1 to 4 are mean and variance twice, as TensorFlow does; result 5 (cuDNN's) is 0."""
+    """Inference only. There TensorFlow leaves all results but the first undefined: here mean and variance, twice, and 0."""
     y = _inference(b, x, Statistics(scale, offset, mean, variance), epsilon, data_format, is_training)
     return [y, *_side_results(b, mean, variance)]
 

@@ -65,8 +65,10 @@ class Case:
     outputs: tuple[int, ...]
 
     def expected(self) -> list[Array]:
-        """TensorFlow's own results."""
-        with tf.compat.v1.Session(graph=self.graph) as session:
+        """TensorFlow's own results, without its graph rewriting."""
+        config = tf.compat.v1.ConfigProto()
+        config.graph_options.rewrite_options.disable_meta_optimizer = True
+        with tf.compat.v1.Session(graph=self.graph, config=config) as session:
             feeds = {self.graph.get_tensor_by_name(f"{n}:0"): a for n, a in self.feeds.items()}
             return list(session.run([self.fetches[i] for i in self.outputs], feeds))
 

@@ -39,12 +39,12 @@ def test_batch_matmul(
 def test_batch_matmul_of_mixed_types() -> None:
     """BatchMatMulV3 computes in the result's type."""
     x, y = normal([2, 3, 4], "bfloat16"), normal([2, 4, 5], "int32").astype(np.int8)
-    check("BatchMatMulV3", [x, y], {"Tout": x.dtype}, build=True)
+    check("BatchMatMulV3", [x, y], {"Tout": x.dtype}, rtol=0.02, atol=0.1, build=True)
 
 
-@pytest.mark.parametrize("fused", [["BiasAdd"], ["BiasAdd", "Relu"], ["BiasAdd", "Tanh"], ["BiasAdd", "GeluApproximate"], ["BiasAdd", "Elu"]])
+@pytest.mark.parametrize("fused", [["BiasAdd"], ["BiasAdd", "Relu"], ["BiasAdd", "Tanh"], ["BiasAdd", "Elu"]])
 def test_fused_matmul(fused: list[str]) -> None:
-    """What grappler leaves behind a product (GeluExact needs oneDNN in TensorFlow)."""
+    """What grappler leaves behind a product (Gelu needs oneDNN in TensorFlow)."""
     given_ = {"a": normal([3, 4]), "b": Const(normal([4, 5], seed=1)), "args": [Const(normal([5], seed=2))]}
     check("_FusedMatMul", given_, {"fused_ops": fused, "epsilon": 0.0}, unknown={"a": [0]}, atol=1e-4)
 

@@ -24,11 +24,11 @@ def statistics(channels: int, seed: int, constant: bool) -> list[Const | Array]:
     st.booleans(), st.booleans(), st.floats(1e-5, 0.1), seeds,
 )  # fmt: skip
 def test_batch_norm(op: tuple[str, str], constant: bool, first: bool, epsilon: float, seed: int) -> None:
-    """Element types, layouts, statistics known or not; all results but cuDNN's."""
+    """Element types, layouts, statistics known or not; the other results are undefined."""
     x = normal([2, 3, 5, 4], op[1], seed)
     given_ = [x, *statistics(3 if first else 4, seed, constant)]
     told = {"is_training": False, "epsilon": epsilon, "data_format": "NCHW" if first else "NHWC"}
-    check(op[0], given_, told, unknown={"x": [0, 2]}, outputs=range(5), atol=4e-2 if op[1] == "bfloat16" else None)
+    check(op[0], given_, told, unknown={"x": [0, 2]}, outputs=[0], atol=4e-2 if op[1] == "bfloat16" else None)
 
 
 def test_batch_norm_3d() -> None:

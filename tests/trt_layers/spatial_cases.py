@@ -307,7 +307,8 @@ def _move(place: float, size: int, attributes: dict[str, Any]) -> float:
 
 def _grids() -> list[Case]:
     cases, x, grid = [], data(2, 3, 4, 5), data(2, 3, 2, 2, low=-1.6, high=1.6, seed=4)
-    for mode, padding, aligned in itertools.product(("nearest", "linear", "cubic"), ("fill", "clamp", "reflect"), (False, True)):
+    settings = itertools.product(("nearest", "linear", "cubic"), ("fill", "clamp", "reflect"), (False, True))
+    for mode, padding, aligned in settings:
         attributes = {"mode": mode, "padding": padding, "align_corners": aligned}
         expected = lambda x, g, a=attributes: _sampled(x, g, a)  # noqa: E731
         cases.append(Case(f"grid-{mode}-{padding}-{aligned}", "trt.grid_sample", (x, grid), attributes, expected, (1, 3), scale=10))

@@ -376,7 +376,9 @@ class Graph:
         waited = [*node.control, *(v.producer for v in node.inputs if v.producer is not None)]
         for user in node.control_users:
             user.set_control([*(c for c in user.control if c is not node), *waited])
-        node.set_control(())
+        for other in node.control:
+            del other._control_uses[node]
+        node.control = ()
         for index, value in enumerate(node.inputs):
             value._uses.pop((node, index), None)
         self._unlink(node)

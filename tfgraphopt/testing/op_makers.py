@@ -191,6 +191,9 @@ def _batch_norm(g: Growing, op: str) -> None:
 def _reshape(g: Growing, op: str) -> None:
     x = g.value(EVERY)
     dims = g.dims(x)
+    if g.draw(st.integers(0, 3)) == 3:
+        g.add(op, [x, g.add("Shape", [x]).output])
+        return
     count = int(np.prod(dims))
     choices = [dims, (count,), (1, *dims), (*dims, 1), tuple(reversed(dims))]
     target = list(g.draw(st.sampled_from(choices)))
@@ -211,10 +214,9 @@ def _expand_dims(g: Growing, op: str) -> None:
 
 
 def _squeeze(g: Growing, op: str) -> None:
-    x = g.value(EVERY, lambda d: 1 in d, any_dims(0, 3).map(lambda d: (1, *d)))
+    x = g.value(EVERY)
     ones = [i for i, d in enumerate(g.dims(x)) if d == 1]
-    every = all(d is not None for d in x.shape)
-    axes = g.draw(st.sets(st.sampled_from(ones), min_size=0 if every else 1))
+    axes = g.draw(st.sets(st.sampled_from(ones))) if ones else set()
     g.add(op, [x], squeeze_dims=tuple(sorted(axes)))
 
 
@@ -236,8 +238,9 @@ def _split(g: Growing, op: str) -> None:
         parts = g.draw(st.sampled_from([n for n in range(1, size + 1) if size % n == 0]))
         g.add(op, [g.ints(axis), x], num_split=parts)
     else:
-        first = g.draw(st.integers(0, size))
-        g.add(op, [x, g.ints([first, size - first]), g.ints(axis)], num_split=2)
+        first = g.draw(st.integers(1, size))
+        sizes = [first, size - first] if first < size else [size]
+        g.add(op, [x, g.ints(sizes), g.ints(axis)], num_split=len(sizes))
 
 
 def _unpack(g: Growing, op: str) -> None:

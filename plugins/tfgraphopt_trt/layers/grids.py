@@ -84,22 +84,22 @@ _PADDINGS: Mapping[str, Callable[[_Line, Any], Any]] = {
     "fill": lambda line, positions: positions, "clamp": _clamped, "reflect": _reflected,
 }  # fmt: skip
 
-Taps = Sequence[tuple[Any, Any]]
-"""Whole positions along one axis and the weights of the elements there."""
+Taps = tuple[Any, Any]
+"""Whole positions along one axis and the weights of the elements there; the last axis counts the taps of one place."""
 
 
 def _nearest(tf: Any, positions: Any) -> Taps:
-    return [(tf.round(positions), tf.ones_like(positions))]
+    return tf.round(positions)[..., tf.newaxis], tf.ones_like(positions)[..., tf.newaxis]
 
 
 def _linear(tf: Any, positions: Any) -> Taps:
     low = tf.floor(positions)
-    return [(low, 1.0 - (positions - low)), (low + 1.0, positions - low)]
+    return tf.stack([low, low + 1.0], -1), tf.stack([1.0 - (positions - low), positions - low], -1)
 
 
 def _cubic(tf: Any, positions: Any) -> Taps:
-    low = tf.floor(positions)
-    return [(low + float(i), keys(tf, positions - (low + float(i)), CUBIC_COEFFICIENT)) for i in (-1, 0, 1, 2)]
+    taps = tf.floor(positions)[..., tf.newaxis] + tf.constant([-1.0, 0.0, 1.0, 2.0])
+    return taps, keys(tf, positions[..., tf.newaxis] - taps, CUBIC_COEFFICIENT)
 
 
 _KERNELS: Mapping[str, Callable[[Any, Any], Taps]] = {"nearest": _nearest, "linear": _linear, "cubic": _cubic}
@@ -111,26 +111,30 @@ def _mean(tf: Any, inputs: Sequence[Any], attributes: Attrs) -> Sequence[Any]:
     sizes = [s if s is not None else tf.shape(x)[i] for i, s in enumerate(x.shape.as_list())]
     padding, aligned = text(attributes, "padding"), flag(attributes, "align_corners")
     across, down = (_Line(tf, sizes[i], padding, aligned) for i in (2, 1))
-    mode = text(attributes, "mode")
-    columns = _taps(across, grid[..., 0], mode)
-    rows = _taps(down, grid[..., 1], mode)
-    terms = [_at(tf, x, down, across, row, column) for row in rows for column in columns]
-    return [tf.cast(channels_first(tf, tf.add_n(terms)), inputs[0].dtype)]
+    columns, column_weights = _taps(across, grid[..., 0], text(attributes, "mode"))
+    rows, row_weights = _taps(down, grid[..., 1], text(attributes, "mode"))
+    # Every row tap with every column tap: N,H,W,rows,columns.
+    pairs = tf.broadcast_dynamic_shape(tf.shape(rows[..., tf.newaxis]), tf.shape(columns[..., tf.newaxis, :]))
+    places = [tf.broadcast_to(rows[..., tf.newaxis], pairs), tf.broadcast_to(columns[..., tf.newaxis, :], pairs)]
+    values = tf.gather_nd(x, tf.stack(places, axis=-1), batch_dims=1)
+    weights = row_weights[..., tf.newaxis] * column_weights[..., tf.newaxis, :]
+    result = tf.reduce_sum(values * weights[..., tf.newaxis], axis=[3, 4])
+    return [tf.cast(channels_first(tf, result), inputs[0].dtype)]
 
 
 def _taps(line: _Line, places: Any, mode: str) -> Taps:
-    """Where to read along one axis; cubic reads beyond the border, so there each tap is moved and not the position."""
+    """The indices to read along one axis and their weights, zero for elements that are not there.
+
+    Cubic interpolation reads beyond the border, so there each tap is moved into the input and not the position.
+    """
     positions = line.source(places)
     if mode == "cubic":
-        return [(line.moved(tap), weight) for tap, weight in _cubic(line.tf, positions)]
-    return _KERNELS[mode](line.tf, line.moved(positions))
-
-
-def _at(tf: Any, x: Any, down: _Line, across: _Line, row: tuple[Any, Any], column: tuple[Any, Any]) -> Any:
-    (y, has_y), (z, has_z) = down.index(row[0]), across.index(column[0])
-    values = tf.gather_nd(x, tf.stack([y, z], axis=-1), batch_dims=1)
-    weight = tf.where(has_y & has_z, row[1] * column[1], tf.zeros_like(row[1]))
-    return values * weight[..., tf.newaxis]
+        taps, weights = _cubic(line.tf, positions)
+        taps = line.moved(taps)
+    else:
+        taps, weights = _KERNELS[mode](line.tf, line.moved(positions))
+    indices, there = line.index(taps)
+    return indices, line.tf.where(there, weights, line.tf.zeros_like(weights))
 
 
 def _emit(e: Emitter, node: Node) -> Sequence[Any]:
