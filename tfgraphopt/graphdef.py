@@ -294,6 +294,8 @@ class _Body:
                 self.faults[node.name] = "another node has the same name"
             elif not node.name:
                 self.faults["(unnamed)"] = f"a {node.op} node without a name"
+            elif not LEGAL_NAME.fullmatch(node.name):
+                self.faults[node.name] = "it is not a legal name (letters, digits and _ . / > - \\)"
             self.by_name.setdefault(node.name, node)
         for node in self._ordered():
             self._import(node)

@@ -145,20 +145,23 @@ def _redirect(old: Value, new: Value, region: set[Node]) -> None:
         graph.set_outputs([new if v is old else v for v in graph.outputs])
 
 
-def inline(graph: Graph, call: Node, body: Graph, prefix: str = "") -> None:
+def inline(graph: Graph, call: Node, body: Graph, prefix: str | None = None) -> None:
     """Replace ``call`` by a copy of ``body``; what waited for the call waits for every copied node that nothing reads.
+
+    Copies are named ``prefix`` + the body's names; by default the prefix is the call's name and a slash.
 
     Raises:
         MutationError: the call and the body disagree on the number of inputs or outputs.
     """
     if len(call.inputs) != len(body.inputs) or len(call.outputs) != len(body.outputs):
         raise MutationError(f"{call.name!r} does not fit function {body.name!r}", where=(call.name,))
+    prefix = f"{call.name}/" if prefix is None else prefix
     values = dict(zip(body.inputs, call.inputs, strict=True))
     clones: dict[Node, Node] = {}
     for node in body:
         control = [clones[c] for c in node.control] or list(call.control if not node.inputs else ())
         clone = copy_node(
-            graph, node, [values[v] for v in node.inputs], control, before=call, name=f"{prefix or call.name}/{node.name}"
+            graph, node, [values[v] for v in node.inputs], control, before=call, name=prefix + node.name
         )
         clones[node] = clone
         values.update(zip(node.outputs, clone.outputs, strict=True))

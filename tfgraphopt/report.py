@@ -81,8 +81,8 @@ class Report:
 
     @property
     def build_seconds(self) -> float:
-        """Seconds spent in engine builders."""
-        return sum(s.build_seconds for s in self.segments.values())
+        """Seconds that this run spent in engine builders (engines from the cache cost none)."""
+        return sum(s.build_seconds for s in self.segments.values() if not s.cached)
 
     def to_json(self) -> dict[str, Any]:
         """A tree of plain Python values, with a format number."""

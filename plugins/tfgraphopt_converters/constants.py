@@ -63,7 +63,9 @@ def empty(b: LayerBuilder, shape: Weights | Operand, *, dtype: DType, init: bool
 def range_(b: LayerBuilder, start: Operand, limit: Operand, delta: Operand) -> Value:
     """``start``, ``start + delta``, ... before ``limit``, all possibly known only at run time; integers."""
     if start.dtype not in INTEGERS:
-        raise Unsupported("a Range of floats with run-time bounds has a length that TensorRT cannot compute: no float shape tensors")
+        raise Unsupported(
+            "a Range of floats with run-time bounds has a length that TensorRT cannot compute: no float shape tensors"
+        )
     first, last, step = (sizes.elements(b, v)[0] for v in (start, limit, delta))
     count = sizes.largest(b, _steps(b, first, last, step), 0)
     counted = sizes.iota(b, count, start.dtype)

@@ -23,8 +23,8 @@ _RIGHT_BELOW = frozenset({"LEFT_RIGHT", "RIGHT_RIGHT"})
 class Diagonals:
     """The diagonals ``low`` to ``high`` of a ``rows`` x ``columns`` matrix, packed one a row, the highest first.
 
-    ``align`` says at which end a diagonal shorter than the longest is padded, first for those above and then for those below
-    (MatrixDiagV3's attribute; V2 knows LEFT_LEFT only). Formulas: TensorFlow's documentation of MatrixDiagPartV3.
+    ``align`` says at which end a diagonal shorter than the longest is padded, first for those above and then for those
+    below (MatrixDiagV3's attribute; V2 knows LEFT_LEFT only). Formulas: TensorFlow's documentation of MatrixDiagPartV3.
     """
 
     low: int
@@ -109,7 +109,9 @@ def matrix_diag(b: LayerBuilder, diagonal: Operand) -> Value:
     return b.select(_is_diagonal(b, count, count), column, b.constant(np.zeros(()), diagonal.dtype))
 
 
-def _from_diagonals(b: LayerBuilder, diagonal: Value, k: Tensor, align: str, shape: tuple[int, ...], otherwise: Value) -> Value:
+def _from_diagonals(
+    b: LayerBuilder, diagonal: Value, k: Tensor, align: str, shape: tuple[int, ...], otherwise: Value
+) -> Value:
     parts = Diagonals(*_range(k), *shape, align)
     places, inside = parts.unpacked()
     found = _picked(b, diagonal, 1 if parts.is_single else 2, places)

@@ -12,7 +12,7 @@ from tfgraphopt_converters import sizes
 from tfgraphopt_converters.axes import axis_of, one_axis
 from tfgraphopt_converters.dtypes import INTEGERS, NUMBERS, require
 from tfgraphopt_trt.builder import LayerBuilder, Operand, Unsupported
-from tfgraphopt_trt.converter import TENSORRT_DTYPES, Weights, converter
+from tfgraphopt_trt.converter import Weights, converter
 
 # -- gather ----------------------------------------------------------------------------------------------------------
 
@@ -24,7 +24,10 @@ def _indices(b: LayerBuilder, x: Value) -> Value:
 
 @converter("Gather")
 def gather(b: LayerBuilder, params: Operand, indices: Operand) -> Value:
-    """Slices of the first axis. Indices out of range, for which TensorFlow raises an error on a CPU, are not noticed."""
+    """Slices of the first axis.
+
+    Indices out of range, for which TensorFlow raises an error on a CPU, are not noticed.
+    """
     return b.gather(params, _indices(b, indices), 0)
 
 
@@ -97,8 +100,11 @@ def scatter_nd(
 def tensor_scatter_update(
     b: LayerBuilder, tensor: Operand, indices: Operand, updates: Operand, *, bad_indices_policy: str = ""
 ) -> Value:
-    """A tensor with some elements or slices replaced. Which update an element gets that run-time indices name twice is open in
-    TensorRT, as TensorFlow's documentation leaves it open."""
+    """A tensor with some elements or slices replaced.
+
+    Which update an element gets that run-time indices name twice is open in TensorRT, as TensorFlow's documentation
+    leaves it open.
+    """
     _check_policy(bad_indices_policy)
     if b.tensor_of(indices) is not None and not _are_distinct(b, indices):
         raise Unsupported(_DUPLICATES.format("TensorFlow the last of them"))
@@ -115,7 +121,9 @@ _COMBINE = {
 def tensor_scatter_combine(
     b: LayerBuilder, tensor: Operand, indices: Operand, updates: Operand, *, bad_indices_policy: str = ""
 ) -> Value:
-    """A tensor with updates combined into some elements: gather, compute, scatter. The indices are constants, all different."""
+    """A tensor with updates combined into some elements: gather, compute, scatter. The indices are constants, all
+    different.
+    """
     _check_policy(bad_indices_policy)
     require(b, NUMBERS, tensor)
     if not _are_distinct(b, indices):
@@ -132,7 +140,9 @@ def tensor_scatter_combine(
 def one_hot(
     b: LayerBuilder, indices: Operand, depth: Weights | Operand, on_value: Operand, off_value: Operand, *, axis: int
 ) -> Value:
-    """A comparison with 0..depth-1 that selects on or off; exact for negative and too large indices, which give off everywhere."""
+    """A comparison with 0..depth-1 that selects on or off; exact for negative and too large indices, which give off
+    everywhere.
+    """
     along = axis_of(axis, len(indices.shape) + 1)
     numbers = _indices(b, indices)
     places = sizes.iota(b, sizes.elements(b, depth)[0], numbers.dtype)
@@ -178,9 +188,9 @@ def _count(b: LayerBuilder, hits: Value, dtype: DType) -> Value:
 @converter("Bucketize")
 def bucketize(b: LayerBuilder, input: Operand, *, boundaries: Sequence[float]) -> Value:
     """The number of boundaries that are not above each element (all of them for NaN, as TensorFlow's search finds)."""
-    x = b.unsqueeze(b.cast(input, DType.FLOAT), (len(input.shape),))
     if not boundaries:
-        return b.cast(b.elementwise(b.cast(input, DType.FLOAT), b.scalar(0.0, b.cast(input, DType.FLOAT)), "prod"), DType.INT32)
+        return sizes.filled(b, Tensor.of(np.zeros((), np.int32)), sizes.sizes_of(b, input))
+    x = b.unsqueeze(b.cast(input, DType.FLOAT), (len(input.shape),))
     edges = b.constant(np.array(boundaries, np.float32))
     return _count(b, b.unary(b.elementwise(x, edges, "less"), "not"), DType.INT32)
 

@@ -38,8 +38,8 @@ def check_numerics(b: LayerBuilder, tensor: Operand) -> Value:
 def ensure_shape(b: LayerBuilder, input: Operand, *, shape: Shape) -> Value:
     """The operand; a reshape to the announced dimensions where TensorFlow had to check them at run time.
 
-    TensorRT then fails at run time when the number of elements is another one. Deviation: dimensions that differ but have the same
-    product are not noticed.
+    TensorRT then fails at run time when the number of elements is another one. Deviation: dimensions that differ but
+    have the same product are not noticed.
     """
     if shape.dims is None:
         return input
@@ -59,8 +59,8 @@ def placeholder_with_default(b: LayerBuilder) -> Value:
 def cast(b: LayerBuilder, x: Operand, *, DstT: DType, Truncate: bool) -> Value:
     """A cast between any two of TensorRT's element types; uint8 only as an operand.
 
-    Floats become integers by truncation towards zero, numbers become bool by ``!= 0``. What TensorFlow leaves to the machine stays
-    undefined: floats beyond the integer's range, and NaN, as integers.
+    Floats become integers by truncation towards zero, numbers become bool by ``!= 0``. What TensorFlow leaves to the
+    machine stays undefined: floats beyond the integer's range, and NaN, as integers.
     """
     if DstT not in TENSORRT_DTYPES:
         raise Unsupported(f"TensorRT has no {DstT.tf_name} tensors")

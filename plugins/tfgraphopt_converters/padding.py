@@ -51,7 +51,9 @@ def pad_v2(b: LayerBuilder, input: Operand, paddings: Weights | Operand, constan
 
 @converter("MirrorPad")
 def mirror_pad(b: LayerBuilder, input: Operand, paddings: Weights | Operand, *, mode: str) -> Value:
-    """The operand reflected at its edges: without them (REFLECT, one slice layer) or with them (SYMMETRIC, pieces backwards)."""
+    """The operand reflected at its edges: without them (REFLECT, one slice layer) or with them (SYMMETRIC, pieces
+    backwards).
+    """
     around = margins(b, paddings)
     if mode == "REFLECT":
         return sizes.cut(b, input, padded_cuts(b, input, around), mode="reflect")

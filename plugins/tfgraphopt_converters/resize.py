@@ -1,8 +1,8 @@
 """Resizing of images, as TensorFlow's CPU kernels compute it.
 
-Bilinear resizing, and nearest-neighbour resizing by whole ratios, are TensorRT's resize layer in N,C,H,W. The rest are gathers of
-the elements that TensorFlow picks, weighted with its own coefficients: TensorFlow quantises bicubic weights to 1024 steps and decides
-ties of nearest neighbours in single precision, which no setting of TensorRT's layer repeats.
+Bilinear resizing, and nearest-neighbour resizing by whole ratios, are TensorRT's resize layer in N,C,H,W. The rest are
+gathers of the elements that TensorFlow picks, weighted with its own coefficients: TensorFlow quantises bicubic weights
+to 1024 steps and decides ties of nearest neighbours in single precision, which no setting of TensorRT's layer repeats.
 """
 
 from __future__ import annotations
@@ -49,7 +49,9 @@ def _coordinates(align_corners: bool, half_pixel_centers: bool) -> str:
 def resize_bilinear(
     b: LayerBuilder, images: Operand, size: Weights | Operand, *, align_corners: bool, half_pixel_centers: bool
 ) -> Value:
-    """Linear interpolation; corners aligned, half-pixel centres, or TensorFlow 1's asymmetric coordinates. Any sizes may be unknown."""
+    """Linear interpolation; corners aligned, half-pixel centres, or TensorFlow 1's asymmetric coordinates. Any sizes
+    may be unknown.
+    """
     x = b.cast(images, DType.FLOAT)
     _, new = _sizes(b, x, size)
     single = [a for a, n in ((HEIGHT, new[0]), (WIDTH, new[1])) if align_corners and n == 1]
@@ -135,18 +137,33 @@ def resize_bicubic(
     """Cubic interpolation with TensorFlow's quantised weights, between known sizes."""
     if align_corners and half_pixel_centers:
         raise Unsupported("align_corners together with half_pixel_centers, which TensorFlow refuses")
-    return _by_tables(b, images, size, lambda o, n: Resampling(o, n, align_corners, half_pixel_centers).cubic(), "ResizeBicubic")
+    return _by_tables(
+        b, images, size, lambda o, n: Resampling(o, n, align_corners, half_pixel_centers).cubic(), "ResizeBicubic"
+    )
 
 
 @converter("ResizeArea")
 def resize_area(b: LayerBuilder, images: Operand, size: Weights | Operand, *, align_corners: bool) -> Value:
     """The mean of the area that each element covers, between known sizes."""
-    return _by_tables(b, images, size, lambda o, n: Resampling(o, n, align_corners).area(), "ResizeArea")
+
+    def table(old: int, new: int) -> Taps:
+        if align_corners and old == 1 < new:
+            raise Unsupported("corners aligned with those of a single element; TensorFlow divides by zero")
+        return Resampling(old, new, align_corners).area()
+
+    return _by_tables(b, images, size, table, "ResizeArea")
 
 
 @converter("ScaleAndTranslate")
 def scale_and_translate(
-    b: LayerBuilder, images: Operand, size: Weights, scale: Weights, translation: Weights, *, kernel_type: str, antialias: bool
+    b: LayerBuilder,
+    images: Operand,
+    size: Weights,
+    scale: Weights,
+    translation: Weights,
+    *,
+    kernel_type: str,
+    antialias: bool,
 ) -> Value:
     """Any of the kernels, between known sizes and with constant scale and translation."""
     if kernel_type not in KERNELS:

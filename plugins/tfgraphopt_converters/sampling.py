@@ -1,7 +1,8 @@
 """Where resampled elements lie and what they weigh, in TensorFlow's own single-precision arithmetic.
 
 The tables are what TensorFlow's CPU kernels compute (resize_nearest_neighbor_op, resize_bicubic_op, resize_area_op,
-scale_and_translate_op), so that a conversion by tables meets its results also where TensorRT's own resampling rounds differently.
+scale_and_translate_op), so that a conversion by tables meets its results also where TensorRT's own resampling rounds
+differently.
 """
 
 from __future__ import annotations
@@ -19,7 +20,9 @@ F = np.float32
 
 @attrs.frozen(slots=True)
 class Taps:
-    """For each of the result's elements along an axis: which elements of the operand count, and with what weight ([new, taps])."""
+    """For each of the result's elements along an axis: which elements of the operand count, and with what weight ([new,
+    taps]).
+    """
 
     places: Array
     weights: Array
@@ -72,7 +75,9 @@ class Resampling:
         return whole and not self.align_corners and np.array_equal(self.nearest(), self.exact_nearest())
 
     def cubic(self) -> Taps:
-        """Bicubic: coefficients from a table of 1024 steps; Keys' -0.5 without outside elements for half-pixel centres, else -0.75."""
+        """Bicubic: coefficients from a table of 1024 steps; Keys' -0.5 without outside elements for half-pixel centres,
+        else -0.75.
+        """
         table = _cubic_table(-0.5 if self.half_pixel_centers else -0.75)
         centres = self.centres()
         first = np.floor(centres).astype(np.int64)
@@ -118,7 +123,9 @@ def _normalised(weights: Array) -> Array:
 def _lanczos(radius: float) -> Callable[[Array], Array]:
     def kernel(x: Array) -> Array:
         safe = np.where(x == 0, F(1), x)
-        value = F(radius) * np.sin(F(np.pi) * safe) * np.sin(F(np.pi) * safe / F(radius)) / (F(np.pi) ** 2 * safe * safe)
+        value = (
+            F(radius) * np.sin(F(np.pi) * safe) * np.sin(F(np.pi) * safe / F(radius)) / (F(np.pi) ** 2 * safe * safe)
+        )
         return np.where(x > radius, F(0), np.where(x <= 1e-3, F(1), value))
 
     return kernel

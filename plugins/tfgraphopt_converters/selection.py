@@ -23,7 +23,9 @@ def _scalar(b: LayerBuilder, x: Value, dtype: DType) -> Value:
     return b.reshape(b.cast(x, dtype), ()) if len(x.shape) else b.cast(x, dtype)
 
 
-def _suppressed(b: LayerBuilder, boxes: Value, scores: Value, most: Value, iou: Value, least: Value) -> tuple[Value, Value]:
+def _suppressed(
+    b: LayerBuilder, boxes: Value, scores: Value, most: Value, iou: Value, least: Value
+) -> tuple[Value, Value]:
     """The boxes [n, 4] of one image and class that remain, best first, as int32[m], and m."""
     kept, count = b.nms(
         b.unsqueeze(boxes, (0,)), b.unsqueeze(scores, (0, 2)), _scalar(b, most, DType.INT32),
@@ -56,7 +58,12 @@ def non_max_suppression_v2(
 
 @converter("NonMaxSuppressionV3")
 def non_max_suppression_v3(
-    b: LayerBuilder, boxes: Operand, scores: Operand, max_output_size: Operand, iou_threshold: Operand, score_threshold: Operand
+    b: LayerBuilder,
+    boxes: Operand,
+    scores: Operand,
+    max_output_size: Operand,
+    iou_threshold: Operand,
+    score_threshold: Operand,
 ) -> Value:
     """The boxes above a score that remain, best first."""
     return _suppressed(b, boxes, scores, max_output_size, iou_threshold, score_threshold)[0]
@@ -102,8 +109,8 @@ def combined_non_max_suppression(
 ) -> Sequence[Value]:  # fmt: skip
     """Boxes shared by all classes: suppression per class, then the best of all classes of an image.
 
-    The scores of the boxes that remain are scattered into a table of -1 and the best of each image are found by top-k, so scores
-    must not be negative (they are probabilities). Boxes of equal score may come in another order.
+    The scores of the boxes that remain are scattered into a table of -1 and the best of each image are found by top-k,
+    so scores must not be negative (they are probabilities). Boxes of equal score may come in another order.
     """
     total, classes = int(max_total_size.item()), scores.shape[2]
     if boxes.shape[2] != 1:
@@ -121,7 +128,9 @@ def combined_non_max_suppression(
     )  # fmt: skip
     best, numbers, found = _best(b, scores, kept, total, count)
     which = b.elementwise(numbers, b.constant(np.full((1, 1), scores.shape[1], np.int32)), "floor_div")
-    box = b.elementwise(numbers, b.elementwise(which, b.constant(np.full((1, 1), scores.shape[1], np.int32)), "prod"), "sub")
+    box = b.elementwise(
+        numbers, b.elementwise(which, b.constant(np.full((1, 1), scores.shape[1], np.int32)), "prod"), "sub"
+    )
     return _emptied(b, b.gather(flat, box, 1, batch_dims=1), best, which, found, clip_boxes)
 
 

@@ -55,7 +55,10 @@ def rank(b: LayerBuilder, input: Operand) -> Value:
 
 @converter("Reshape")
 def reshape(b: LayerBuilder, tensor: Operand, shape: Weights | Operand) -> Value:
-    """One reshape. While TensorFlow knows all dimensions of the result but one, the run-time shape operand is not read."""
+    """One reshape.
+
+    While TensorFlow knows all dimensions of the result but one, the run-time shape operand is not read.
+    """
     wanted = b.results[0].shape.known()
     if b.results[0].shape.is_static and tensor.shape == b.results[0].shape:
         return tensor
@@ -193,7 +196,9 @@ def _space_to_batch(b: LayerBuilder, x: Value, blocks: Sequence[int], paddings: 
     batch, *inner = sizes.sizes_of(b, padded)
     parts = [sizes.floor_divide(b, n, s) for n, s in zip(inner, blocks, strict=False)]
     rest = inner[m:]
-    split = sizes.reshape(b, padded, [batch, *(n for pair in zip(parts, blocks, strict=True) for n in pair), *rest], (0,))
+    split = sizes.reshape(
+        b, padded, [batch, *(n for pair in zip(parts, blocks, strict=True) for n in pair), *rest], (0,)
+    )
     order = [*range(2, 2 * m + 1, 2), 0, *range(1, 2 * m, 2), *range(2 * m + 1, 2 * m + 1 + len(rest))]
     whole = sizes.multiply(b, batch, int(np.prod(blocks)))
     return sizes.reshape(b, b.transpose(split, order), [whole, *parts, *rest])
@@ -273,8 +278,9 @@ def data_format_dim_map(b: LayerBuilder, x: Operand, *, src_format: str, dst_for
 
 @converter("InvertPermutation")
 def invert_permutation(b: LayerBuilder, x: Operand) -> Value:
-    """The position of every number in a permutation: which of them is equal, summed up. A list that is no permutation, for which
-    TensorFlow raises an error, is not noticed."""
+    """The position of every number in a permutation: which of them is equal, summed up. A list that is no permutation,
+    for which TensorFlow raises an error, is not noticed.
+    """
     count = sizes.size_of(b, x, 0)
     numbers = sizes.iota(b, count, x.dtype)
     equal = b.elementwise(b.unsqueeze(numbers, (1,)), b.unsqueeze(x, (0,)), "equal")

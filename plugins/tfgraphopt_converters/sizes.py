@@ -1,4 +1,6 @@
-"""Sizes that are numbers where they are known and int64 shape tensors of one element where they are not, and arithmetic with them."""
+"""Sizes that are numbers where they are known and int64 shape tensors of one element where they are not, and arithmetic
+with them.
+"""
 
 from __future__ import annotations
 
@@ -191,8 +193,12 @@ class Cut:
     stride: Size = 1
 
 
-def cut(b: LayerBuilder, x: Value, cuts: Mapping[int, Cut], mode: str = "strict_bounds", fill: Value | None = None) -> Value:
-    """``x`` cut along the axes in ``cuts`` and whole along the others, by one slice layer (by none when nothing is cut)."""
+def cut(
+    b: LayerBuilder, x: Value, cuts: Mapping[int, Cut], mode: str = "strict_bounds", fill: Value | None = None
+) -> Value:
+    """``x`` cut along the axes in ``cuts`` and whole along the others, by one slice layer (by none when nothing is
+    cut).
+    """
     cuts = {a: c for a, c in cuts.items() if not _is_whole(x, a, c)}
     if not cuts:
         return x
@@ -219,8 +225,8 @@ def take(b: LayerBuilder, x: Value, axis: int, index: Size) -> Value:
 def broadcast(b: LayerBuilder, x: Value, sizes: Sequence[Size]) -> Value:
     """``x`` repeated along its axes of size one up to ``sizes``, as numpy broadcasts.
 
-    A slice layer with stride 0 (TensorRT's own way to broadcast a copy); an axis that may or may not have size one gets the stride
-    ``min(size, 2) - 1`` at run time.
+    A slice layer with stride 0 (TensorRT's own way to broadcast a copy); an axis that may or may not have size one gets
+    the stride ``min(size, 2) - 1`` at run time.
     """
     x = b.expand_to(x, len(sizes))
     own = sizes_of(b, x)

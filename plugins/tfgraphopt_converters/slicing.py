@@ -11,7 +11,7 @@ from tfgraphopt.ir import Dim, Value
 from tfgraphopt_converters import sizes
 from tfgraphopt_converters.axes import axes_of, axis_of, one_axis
 from tfgraphopt_converters.sizes import Cut, Size
-from tfgraphopt_trt.builder import LayerBuilder, Operand, Unsupported
+from tfgraphopt_trt.builder import LayerBuilder, Operand
 from tfgraphopt_trt.converter import Operands, Weights, converter
 
 # -- Slice -----------------------------------------------------------------------------------------------------------
@@ -44,7 +44,9 @@ def _piece(b: LayerBuilder, x: Value, axis: int, start: Size, count: Size, known
 
 @attrs.frozen(slots=True)
 class _Range:
-    """``begin:end:stride`` along one axis (None: from or to the end), or the one index ``begin`` of an axis that disappears."""
+    """``begin:end:stride`` along one axis (None: from or to the end), or the one index ``begin`` of an axis that
+    disappears.
+    """
 
     axis: int
     begin: Size | None
@@ -169,7 +171,9 @@ def split(b: LayerBuilder, split_dim: Weights, value: Operand, *, num_split: int
 def split_v(
     b: LayerBuilder, value: Operand, size_splits: Weights | Operand, split_dim: Weights, *, num_split: int
 ) -> Sequence[Value]:
-    """Pieces of given sizes, of which one may be -1 (what is left); sizes and axis length may be known only at run time."""
+    """Pieces of given sizes, of which one may be -1 (what is left); sizes and axis length may be known only at run
+    time.
+    """
     axis = one_axis(split_dim, len(value.shape))
     if num_split == 1:
         return [value]

@@ -21,13 +21,17 @@ from tfgraphopt_trt.converter import Weights, converter
 def _patches(
     b: LayerBuilder, x: Value, window: Sequence[int], strides: Sequence[int], rates: Sequence[int], padding: str
 ) -> Value:
-    """Every window of the spatial axes behind the batch, laid out in the last axis: one gather an axis and one transpose."""
+    """Every window of the spatial axes behind the batch, laid out in the last axis: one gather an axis and one
+    transpose.
+    """
     count = len(window)
     spans = [(k - 1) * r + 1 for k, r in zip(window, rates, strict=True)]
     around = [_around(b, sizes.size_of(b, x, i + 1), spans[i], strides[i], padding) for i in range(count)]
     x = pad_with(b, x, [(0, 0), *around, (0, 0)])
     batch, *spatial, depth = sizes.sizes_of(b, x)
-    places = [_places(b, n, *one) for n, one in zip(spatial, zip(window, spans, strides, rates, strict=True), strict=True)]
+    places = [
+        _places(b, n, *one) for n, one in zip(spatial, zip(window, spans, strides, rates, strict=True), strict=True)
+    ]
     for i, index in enumerate(places):
         x = b.gather(x, index, 1 + 2 * i)
     whole = range(1, 2 * count, 2)
@@ -70,7 +74,13 @@ def _inner(values: Sequence[int]) -> Sequence[int]:
 
 @converter("ExtractImagePatches")
 def extract_image_patches(
-    b: LayerBuilder, images: Operand, *, ksizes: tuple[int, ...], strides: tuple[int, ...], rates: tuple[int, ...], padding: str
+    b: LayerBuilder,
+    images: Operand,
+    *,
+    ksizes: tuple[int, ...],
+    strides: tuple[int, ...],
+    rates: tuple[int, ...],
+    padding: str,
 ) -> Value:
     """Windows of images as channels, dilated ones too, of any element type; sizes may be unknown."""
     return _patches(b, images, _inner(ksizes), _inner(strides), _inner(rates), padding)
@@ -80,7 +90,9 @@ def extract_image_patches(
 def extract_volume_patches(
     b: LayerBuilder, input: Operand, *, ksizes: tuple[int, ...], strides: tuple[int, ...], padding: str
 ) -> Value:
-    """Windows of volumes as channels; sizes may be unknown."""
+    """Windows of volumes as channels, of known size."""
+    if len(b.results[0].shape) != len(input.shape):  # its shape function forgets an axis when a spatial size is unknown
+        raise Unsupported(f"TensorFlow itself takes the result to have {len(b.results[0].shape)} dimensions")
     return _patches(b, input, _inner(ksizes), _inner(strides), (1, 1, 1), padding)
 
 
@@ -128,7 +140,9 @@ def _samples(b: LayerBuilder, boxes: Value, axis: int, count: int, size: Size) -
     first, last = (b.gather(boxes, b.constant(np.array([c], np.int32)), 1) for c in (axis, axis + 2))
     end = _number(b, sizes.subtract(b, size, 1))
     if count > 1:
-        step = b.elementwise(b.elementwise(b.elementwise(last, first, "sub"), end, "prod"), _number(b, count - 1), "div")
+        step = b.elementwise(
+            b.elementwise(b.elementwise(last, first, "sub"), end, "prod"), _number(b, count - 1), "div"
+        )
         steps = b.elementwise(b.constant(np.arange(count, dtype=np.float32)[None, :]), step, "prod")
         at = b.elementwise(b.elementwise(first, end, "prod"), steps, "sum")
     else:

@@ -96,23 +96,11 @@ def convert_transposed(
 ) -> Value:  # fmt: skip
     """Any padding; sizes may be known at run time only. Groups (a GPU kernel of TensorFlow) are refused."""
     window = Window(strides, padding, data_format, dilations, explicit_paddings)
-    return _plain(b, input_sizes, filter, out_backprop, window)
-
-
-@converter("Conv3DBackpropInput")
-def convert_transposed_like(
-    b: LayerBuilder, input: Operand, filter: Operand, out_backprop: Operand, *, strides: Ints, padding: str, dilations: Ints
-) -> Value:
-    """N,D,H,W,C with the sizes of tensor ``input``."""
-    return _plain(b, b.shape(input), filter, out_backprop, Window(strides, padding, "NDHWC", dilations))
-
-
-def _plain(b: LayerBuilder, sizes: Value, filter: Value, x: Value, window: Window) -> Value:
     kernel = plain_kernel(b, filter)
-    made = b.results[0].shape[channel_axis(window.data_format, len(x.shape))]
+    made = b.results[0].shape[channel_axis(data_format, len(out_backprop.shape))]
     if made is not None and made != kernel.shape[1]:
         raise Unsupported(f"a grouped transposed convolution ({made} channels from a filter of {kernel.shape[1]})")
-    return transposed(b, x, kernel, window, sizes)
+    return transposed(b, out_backprop, kernel, window, input_sizes)
 
 
 @converter("DepthwiseConv2dNativeBackpropInput")
@@ -126,4 +114,4 @@ def convert_transposed_depthwise(
     return transposed(b, out_backprop, kernel, window, input_sizes, groups=filter.shape.static()[2])
 
 
-CONVERTERS: tuple[Converter, ...] = (convert_transposed, convert_transposed_like, convert_transposed_depthwise)
+CONVERTERS: tuple[Converter, ...] = (convert_transposed, convert_transposed_depthwise)

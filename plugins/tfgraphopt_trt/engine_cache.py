@@ -12,7 +12,6 @@ import hashlib
 import json
 import os
 import struct
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -23,6 +22,7 @@ import filelock
 import platformdirs
 
 from tfgraphopt.errors import ConfigError
+from tfgraphopt.files import write_atomically
 from tfgraphopt.ir import Graph
 from tfgraphopt.ir.pack import fingerprint
 from tfgraphopt_trt.build_options import BuildOptions, BuildResult
@@ -123,7 +123,7 @@ class EngineCache:
         """Keep ``result`` under ``key``, shown as ``name`` in listings; returns the entry's path."""
         path = self.path(key)
         header = json.dumps({"key": key, "name": name, "sha256": result.sha256, "result": result.to_json()}).encode()
-        _write_atomically(path, [_PREFIX.pack(_MAGIC, _VERSION, len(header)), header, result.plan])
+        write_atomically(path, [_PREFIX.pack(_MAGIC, _VERSION, len(header)), header, result.plan])
         self.prune(self.max_bytes, keep=key)
         return path
 
@@ -215,16 +215,3 @@ def _entry(path: Path) -> Entry | None:
     except (OSError, _Damaged, struct.error, MemoryError, OverflowError):
         return Entry(path.stem, "(damaged)", status.st_size, 0.0)
     return Entry(path.stem, str(header.get("name", "")), status.st_size, status.st_mtime)
-
-
-def _write_atomically(path: Path, parts: Sequence[bytes]) -> None:
-    handle, part = tempfile.mkstemp(suffix=".part", prefix=path.stem[:16] + "-", dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.writelines(parts)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(part).replace(path)
-    except BaseException:
-        Path(part).unlink(missing_ok=True)
-        raise

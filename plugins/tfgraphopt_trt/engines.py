@@ -18,12 +18,13 @@ from tfgraphopt.passes import Context, Pass
 from tfgraphopt.regions import inline
 from tfgraphopt.report import SegmentReport
 from tfgraphopt_trt.build import BuilderProcess, BuildOptions, BuildResult
+from tfgraphopt_trt.engine_cache import EngineCache, cache_key
 from tfgraphopt_trt.layerdef import LayerDef
 from tfgraphopt_trt.lower import LOWERED
 from tfgraphopt_trt.profiles import Profile
 from tfgraphopt_trt.segment import ENGINE_OP, PROFILES, body_of
 from tfgraphopt_trt.support import LAYERS_HOOK
-from tfgraphopt_trt.tensorrt_api import load
+from tfgraphopt_trt.tensorrt_api import TensorRT, load
 
 
 @attrs.frozen(slots=True)
@@ -42,18 +43,19 @@ class BuildEngines(Pass):
         calls = [n for n in graph if n.op == ENGINE_OP and n.name in ctx.module.lowered]
         if not calls:
             return
-        load()  # a missing TensorRT is one clear error before any work
+        tensorrt = load()  # a missing TensorRT is one clear error before any work
         layers = {layer.op: layer for layer in ctx.tables.items(LAYERS_HOOK)}
         with BuilderProcess() as process:
+            factory = _Factory(ctx, layers, tensorrt, process, _cache(ctx))
             for index, call in enumerate(calls):
                 ctx.progress(f"building {call.name}", index, len(calls))
-                self._build(call, ctx, layers, process)
+                self._build(call, ctx, factory)
         _embed([n for n in calls if not n.is_erased], graph, ctx)
 
-    def _build(self, call: Node, ctx: Context, layers: Mapping[str, LayerDef], process: BuilderProcess) -> None:
+    def _build(self, call: Node, ctx: Context, factory: _Factory) -> None:
         segment = ctx.report.segments[call.name]
         try:
-            result = _build(call.name, ctx, layers, process)
+            result = factory.make(call.name)
         except (EngineBuildFailed, ConfigError) as error:
             if ctx.config.strict:
                 raise
@@ -64,15 +66,42 @@ class BuildEngines(Pass):
         _record(segment, result)
 
 
-def _build(name: str, ctx: Context, layers: Mapping[str, LayerDef], process: BuilderProcess) -> BuildResult:
-    profiles: Sequence[Profile] | str = ctx.facts.get(PROFILES, {}).get(name, ())
-    if isinstance(profiles, str):
-        raise ConfigError(f"no profile can be made for {name}", why=profiles)
-    options = BuildOptions(
-        workspace_bytes=ctx.config.max_workspace_size_bytes, timeout_seconds=ctx.config.build_timeout,
-        compute_capabilities=tuple(ctx.config.options.get("compute_capabilities", ())),
+@attrs.frozen(slots=True)
+class _Factory:
+    """Makes the engines of one optimisation, from the cache where it has them."""
+
+    ctx: Context
+    layers: Mapping[str, LayerDef]
+    tensorrt: TensorRT
+    process: BuilderProcess
+    cache: EngineCache | None
+
+    def make(self, name: str) -> BuildResult:
+        profiles: Sequence[Profile] | str = self.ctx.facts.get(PROFILES, {}).get(name, ())
+        if isinstance(profiles, str):
+            raise ConfigError(f"no profile can be made for {name}", why=profiles)
+        body, options = self.ctx.module.lowered[name], _options(self.ctx.config)
+        if self.cache is None:
+            return self.process.build(body, self.layers, profiles, options)
+        key = cache_key(body, profiles, options, self.tensorrt)
+        return self.cache.get_or_build(key, lambda: self.process.build(body, self.layers, profiles, options), name)
+
+
+def _cache(ctx: Context) -> EngineCache | None:
+    if not ctx.config.options.get("engine_cache", True):
+        return None
+    try:
+        return EngineCache()
+    except ConfigError as error:
+        ctx.report.say(f"engines are not cached: {error}")
+        return None
+
+
+def _options(config: Config) -> BuildOptions:
+    return BuildOptions(
+        workspace_bytes=config.max_workspace_size_bytes, timeout_seconds=config.build_timeout,
+        compute_capabilities=tuple(config.options.get("compute_capabilities", ())),
     )  # fmt: skip
-    return process.build(ctx.module.lowered[name], layers, profiles, options)
 
 
 def put_back(call: Node, ctx: Context, reason: str) -> None:

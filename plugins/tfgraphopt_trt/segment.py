@@ -11,7 +11,7 @@ import attrs
 from tfgraphopt.config import Config, shape_points
 from tfgraphopt.graphdef import infer_types_at
 from tfgraphopt.ir import Attrs, DType, FuncRef, Graph, Node, Shape, Value
-from tfgraphopt.ir.fingerprint import fingerprint
+from tfgraphopt.ir.pack import fingerprint
 from tfgraphopt.passes import Context, Pass
 from tfgraphopt.regions import Outlined, outline
 from tfgraphopt.report import SegmentReport, Verdict

@@ -99,7 +99,7 @@ def case(
     graph = tf.Graph()
     with graph.as_default():
         operands = {arg: _operand(arg, value, unknown, feeds) for arg, value in named.items()}
-        result = op_def_library.apply_op(op, name="node", **operands, **{**_defaults(op), **dict(attributes or {})})
+        op_def_library.apply_op(op, name="node", **operands, **{**_defaults(op), **dict(attributes or {})})
     fetches = list(graph.get_operation_by_name("node").outputs)
     wanted = tuple(range(len(fetches))) if outputs is None else tuple(outputs)
     module = import_graph_def(graph.as_graph_def(), [fetches[i].name for i in wanted])
@@ -111,7 +111,9 @@ def _defaults(op: str) -> dict[str, Any]:
     """The attributes that ``tf.raw_ops`` would fill in; types and lengths follow from the operands."""
     definition = op_def_registry.get(op)
     lengths = {a.number_attr for a in definition.input_arg}
-    given = [a for a in definition.attr if a.HasField("default_value") and a.name not in lengths and "type" not in a.type]
+    given = [
+        a for a in definition.attr if a.HasField("default_value") and a.name not in lengths and "type" not in a.type
+    ]
     return {a.name: _plain(attr_of_proto(a.default_value)) for a in given}
 
 

@@ -17,7 +17,10 @@ INTEGERS = ("int32", "int64")
 NUMBERS = FLOATS + INTEGERS
 
 moderate = settings(
-    max_examples=30, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
+    max_examples=30,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
 few = settings(moderate, max_examples=12)
 
@@ -30,7 +33,9 @@ def numpy_dtype(name: str) -> np.dtype[Any]:
     return np.dtype(ml_dtypes.bfloat16) if name == "bfloat16" else np.dtype(name)
 
 
-def shapes(min_rank: int = 0, max_rank: int = 4, max_size: int = 5, min_size: int = 1) -> st.SearchStrategy[tuple[int, ...]]:
+def shapes(
+    min_rank: int = 0, max_rank: int = 4, max_size: int = 5, min_size: int = 1
+) -> st.SearchStrategy[tuple[int, ...]]:
     """Small shapes."""
     return st.lists(st.integers(min_size, max_size), min_size=min_rank, max_size=max_rank).map(tuple)
 
@@ -50,7 +55,9 @@ def normal(shape: Sequence[int], dtype: str = "float32", seed: int = 0, scale: f
     return np.asarray(rng.normal(size=tuple(shape)) * scale).astype(numpy_dtype(dtype))
 
 
-def mixed(shape: Sequence[int], dtype: str = "float32", seed: int = 0, special: Sequence[float] = SPECIAL_FLOATS) -> Array:
+def mixed(
+    shape: Sequence[int], dtype: str = "float32", seed: int = 0, special: Sequence[float] = SPECIAL_FLOATS
+) -> Array:
     """Normally distributed numbers among which some are special: zeros of both signs, infinities, NaN."""
     rng = np.random.default_rng(seed)
     plain = normal(shape, dtype, seed, 3.0)

@@ -31,7 +31,9 @@ def test_constants_that_tensorrt_lacks_are_refused(dtype, word):
 
 @moderate
 @given(
-    dims=st.lists(st.integers(0, 3), max_size=4), dtype=st.sampled_from(DTYPES), run_time=st.tuples(st.booleans(), st.booleans())
+    dims=st.lists(st.integers(0, 3), max_size=4),
+    dtype=st.sampled_from(DTYPES),
+    run_time=st.tuples(st.booleans(), st.booleans()),
 )
 def test_fill(dims, dtype, run_time):
     dims, value = np.array(dims, np.int32), mixed((), dtype, len(dims))

@@ -76,7 +76,9 @@ def test_scatter(case, unknown, run_time):
     check("TensorScatterUpdate", {"tensor": x, "indices": fixed, "updates": updates}, unknown=known)
     shape = np.array(x.shape, indices.dtype)
     if x.dtype != bool:
-        check("ScatterNd", {"indices": Const(indices), "updates": updates, "shape": shape if run_time else Const(shape)})
+        check(
+            "ScatterNd", {"indices": Const(indices), "updates": updates, "shape": shape if run_time else Const(shape)}
+        )
 
 
 @moderate
@@ -120,7 +122,12 @@ def test_one_hot(shape, depth, data, unknown, index, dtype, run_time):
     indices = np.random.default_rng(0).integers(low, depth + 2, shape).astype(index)
     on, off = (Const(np.asarray(n, mixed((), dtype).dtype)) for n in (1, 0))
     deep = np.int32(depth) if run_time else Const(np.int32(depth))
-    check("OneHot", {"indices": indices, "depth": deep, "on_value": on, "off_value": off}, {"axis": axis}, unknown={"indices": unknown_of(unknown)})
+    check(
+        "OneHot",
+        {"indices": indices, "depth": deep, "on_value": on, "off_value": off},
+        {"axis": axis},
+        unknown={"indices": unknown_of(unknown)},
+    )
 
 
 def unknown_of(unknown):
@@ -144,7 +151,9 @@ def test_select_and_one_hot_are_built():
     check("SelectV2", [mixed((3, 1), "bool"), mixed((2, 3, 4)), Const(np.float32(1))], unknown=[0], build=True)
     ones = {"on_value": Const(np.float32(1)), "off_value": Const(np.float32(0))}
     for depth in (Const(5), np.int32(5)):
-        check("OneHot", {"indices": np.array([[1, 4]]), "depth": depth, **ones}, unknown={"indices": [0, 1]}, build=True)
+        check(
+            "OneHot", {"indices": np.array([[1, 4]]), "depth": depth, **ones}, unknown={"indices": [0, 1]}, build=True
+        )
 
 
 @moderate
@@ -158,7 +167,10 @@ def test_where(x, unknown):
 
 
 @few
-@given(x=arrays(ranks=(0, 3), dtypes=("float32", "int32", "int64")), edges=st.lists(st.integers(-9, 9), max_size=5).map(sorted))
+@given(
+    x=arrays(ranks=(0, 3), dtypes=("float32", "int32", "int64")),
+    edges=st.lists(st.integers(-9, 9), max_size=5).map(sorted),
+)
 def test_bucketize(x, edges):
     check("Bucketize", [x], {"boundaries": [float(e) for e in edges]}, unknown=[0])
 
@@ -188,5 +200,9 @@ def test_searches_are_built():
 @pytest.mark.parametrize("op", ["Unique", "SegmentSum", "DynamicPartition"])
 def test_data_dependent_ops_are_refused(op):
     numbers = np.array([0, 1, 1], np.int32)
-    operands = {"Unique": [numbers], "SegmentSum": [mixed((3, 2)), numbers], "DynamicPartition": [mixed((3, 2)), numbers]}
+    operands = {
+        "Unique": [numbers],
+        "SegmentSum": [mixed((3, 2)), numbers],
+        "DynamicPartition": [mixed((3, 2)), numbers],
+    }
     assert "TensorRT" in refused(op, operands[op], {"num_partitions": 2} if op == "DynamicPartition" else {})

@@ -27,7 +27,9 @@ def test_identity_n_passes_all_operands_on():
 
 
 @moderate
-@given(x=arrays(dtypes=DTYPES), to=st.sampled_from(["float32", "float16", "bfloat16", "int32", "int64", "int8", "bool"]))
+@given(
+    x=arrays(dtypes=DTYPES), to=st.sampled_from(["float32", "float16", "bfloat16", "int32", "int64", "int8", "bool"])
+)
 def test_cast_equals_tensorflow_for_values_that_the_type_holds(x, to):
     if tf.as_dtype(to).is_integer and x.dtype.kind == "f":
         x = np.clip(np.nan_to_num(x), -100, 100)

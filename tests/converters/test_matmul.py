@@ -25,7 +25,14 @@ def test_matmul(m: int, k: int, n: int, left: bool, right: bool, constant: bool,
 @moderate
 @given(broadcast_pairs(2), sizes, sizes, sizes, st.booleans(), st.booleans(), dtypes(FLOATS), seeds)
 def test_batch_matmul(
-    batch: tuple[tuple[int, ...], tuple[int, ...]], m: int, k: int, n: int, left: bool, right: bool, dtype: str, seed: int
+    batch: tuple[tuple[int, ...], tuple[int, ...]],
+    m: int,
+    k: int,
+    n: int,
+    left: bool,
+    right: bool,
+    dtype: str,
+    seed: int,
 ) -> None:
     """Batches that broadcast, of unknown sizes."""
     x = normal([*batch[0], *((k, m) if left else (m, k))], dtype, seed)
@@ -107,6 +114,8 @@ def test_refusals() -> None:
     small = whole.astype(np.int8)
     assert "in int32" in refused("BatchMatMulV3", [small, small], {"Tout": np.int32})
     assert "diagonal of unknown size" in refused("Einsum", [[normal([3, 3])]], {"equation": "aa->a"}, unknown="all")
-    many = refused("Einsum", [[normal([2, 3, 4, 5]), normal([1, 5, 4])]], {"equation": "...abc,...cb->...a"}, unknown="all")
+    many = refused(
+        "Einsum", [[normal([2, 3, 4, 5]), normal([1, 5, 4])]], {"equation": "...abc,...cb->...a"}, unknown="all"
+    )
     assert "may broadcast" in many
     assert "sparse" in refused("SparseMatMul", [normal([2, 2]), normal([2, 2])])

@@ -7,13 +7,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from converters.harness import Const, check, refused
+from converters.harness import Const, case, check, refused, run_layers
 from converters.tensors import Array, moderate, normal, seeds
 
 
 def statistics(channels: int, seed: int, constant: bool) -> list[Const | Array]:
     """Scale, offset, mean and variance."""
-    vectors = [normal([channels], "float32", seed + i) for i in range(3)] + [np.abs(normal([channels], "float32", seed + 3))]
+    vectors = [normal([channels], "float32", seed + i) for i in range(3)] + [
+        np.abs(normal([channels], "float32", seed + 3))
+    ]
     return [Const(v) if constant else v for v in vectors]
 
 
@@ -40,18 +42,13 @@ def test_batch_norm_3d() -> None:
 @pytest.mark.parametrize("mode", ["Identity", "Relu"])
 @pytest.mark.parametrize("sides", [0, 1])
 def test_fused_batch_norm(mode: str, sides: int) -> None:
-    """Grappler's form; TensorFlow's CPU kernel takes it without a summand only, which is then added here."""
+    """Grappler's form, which TensorFlow runs on a GPU only, so here the parts are the oracle."""
     x, side = normal([2, 3, 4, 4]), normal([2, 3, 4, 4], seed=5)
     names = ["x", "scale", "offset", "mean", "variance"]
-    given_ = dict(zip(names, [x, *statistics(4, 2, True)], strict=True)) | {"side_input": [side] * sides}
+    given_ = dict(zip(names, [x, *statistics(4, 2, True)], strict=True))
+    plain = case("FusedBatchNormV3", given_, {"is_training": False}, outputs=[0]).expected()[0] + side * sides
     told = {"is_training": False, "activation_mode": mode}
-    if sides == 0:
-        check("_FusedBatchNormEx", given_, told, unknown={"x": [0]}, outputs=[0])
-        return
-    from converters.harness import case, run_layers
-
-    plain = case("FusedBatchNormV3", {n: given_[n] for n in names}, {"is_training": False}, outputs=[0]).expected()[0] + side
-    fused = case("_FusedBatchNormEx", given_, told, outputs=[0])
+    fused = case("_FusedBatchNormEx", given_ | {"side_input": [side] * sides}, told, unknown={"x": [0]}, outputs=[0])
     fragment = fused.convert()
     got = run_layers(fragment, fused.operand_arrays(fragment))[0]
     np.testing.assert_allclose(got, np.maximum(plain, 0) if mode == "Relu" else plain, rtol=1e-5, atol=1e-5)
@@ -70,7 +67,9 @@ def test_builds() -> None:
     x = normal([2, 5, 4, 4])
     for constant in (True, False):
         told = {"is_training": False}
-        check("FusedBatchNormV3", [x, *statistics(4, 0, constant)], told, unknown={"x": [0, 1]}, outputs=[0], build=True)
+        check(
+            "FusedBatchNormV3", [x, *statistics(4, 0, constant)], told, unknown={"x": [0, 1]}, outputs=[0], build=True
+        )
     half = x.astype(np.float16)
     check("FusedBatchNormV3", [half, *statistics(4, 0, True)], {"is_training": False}, outputs=[0], build=True)
     check("LRN", [x], unknown=[0], build=True)

@@ -32,7 +32,7 @@ def test_pad(case, unknown, run_time):
 @given(case=padded(), unknown=ASKED, run_time=st.tuples(st.booleans(), st.booleans()))
 def test_pad_with_a_value(case, unknown, run_time):
     x, pads = case
-    value = mixed((), "float32", 3).astype(x.dtype)
+    value = mixed((), "int32", 3).astype(x.dtype)
     pads, value = (v if r else Const(v) for v, r in zip((pads, value), run_time, strict=True))
     check("PadV2", {"input": x, "paddings": pads, "constant_values": value}, unknown={"input": unknown})
 
@@ -51,10 +51,25 @@ def test_mirror_pad(case, unknown, mode, run_time):
 def test_padding_is_built(unknown):
     pads = Const([[0, 0], [1, 2]])
     for dtype in (*DTYPES, "int8"):
-        check("Pad", {"input": mixed((3, 4), "int32").astype(dtype), "paddings": pads}, unknown={"input": unknown}, build=True)
+        check(
+            "Pad",
+            {"input": mixed((3, 4), "int32").astype(dtype), "paddings": pads},
+            unknown={"input": unknown},
+            build=True,
+        )
     for mode in ("REFLECT", "SYMMETRIC"):
-        check("MirrorPad", {"input": mixed((3, 4)), "paddings": pads}, {"mode": mode}, unknown={"input": unknown}, build=True)
-    operands = {"input": mixed((3, 4)), "paddings": np.array([[0, 1], [1, 0]], np.int32), "constant_values": np.float32(-1)}
+        check(
+            "MirrorPad",
+            {"input": mixed((3, 4)), "paddings": pads},
+            {"mode": mode},
+            unknown={"input": unknown},
+            build=True,
+        )
+    operands = {
+        "input": mixed((3, 4)),
+        "paddings": np.array([[0, 1], [1, 0]], np.int32),
+        "constant_values": np.float32(-1),
+    }
     check("PadV2", operands, unknown={"input": unknown}, build=True)
 
 

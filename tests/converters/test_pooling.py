@@ -9,7 +9,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from converters.harness import Const, check, refused
+from converters.harness import Const, case, check, refused, run_layers
 from converters.tensors import Array, dtypes, mixed, moderate, normal, seeds
 
 ARGUMENT = {"MaxPool": "input", "AvgPool": "value", "MaxPool3D": "input", "AvgPool3D": "input"}
@@ -70,12 +70,12 @@ def channels_first(x: Array) -> Array:
 @pytest.mark.parametrize("op", sorted(ARGUMENT))
 def test_channels_first(op: str) -> None:
     """The same numbers in the other order, without a transpose."""
-    from converters.harness import case, run_layers
-
     x = normal([2, 6, 7, 5, 3][: 5 if op.endswith("3D") else 4])
     ones, names = [1] * (x.ndim - 2), ("NDHWC", "NCDHW") if op.endswith("3D") else ("NHWC", "NCHW")
     window, step = [2 * o for o in ones], [2 * o for o in ones]
-    last = case(op, [x], {"ksize": [1, *window, 1], "strides": [1, *step, 1], "padding": "SAME", "data_format": names[0]})
+    last = case(
+        op, [x], {"ksize": [1, *window, 1], "strides": [1, *step, 1], "padding": "SAME", "data_format": names[0]}
+    )
     told = {"ksize": [1, 1, *window], "strides": [1, 1, *step], "padding": "SAME", "data_format": names[1]}
     fragment = case(op, [channels_first(x)], told, unknown=[0]).convert()
     (got,) = run_layers(fragment, [channels_first(x)])

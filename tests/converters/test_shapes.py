@@ -91,7 +91,10 @@ def test_squeeze_of_all_axes_of_size_one():
 
 @moderate
 @given(
-    x=arrays(ranks=(0, 5)), data=st.data(), unknown=unknown_axes(), op=st.sampled_from(["Transpose", "ConjugateTranspose"])
+    x=arrays(ranks=(0, 5)),
+    data=st.data(),
+    unknown=unknown_axes(),
+    op=st.sampled_from(["Transpose", "ConjugateTranspose"]),
 )
 def test_transpose(x, data, unknown, op):
     perm = data.draw(st.permutations(range(x.ndim)))
@@ -125,7 +128,9 @@ def test_broadcast_to(x, data, unknown, run_time):
 
 def test_broadcast_to_is_built():
     for dtype in DTYPES:
-        check("BroadcastTo", {"input": mixed((1, 3), dtype), "shape": Const([2, 3])}, unknown={"input": [1]}, build=True)
+        check(
+            "BroadcastTo", {"input": mixed((1, 3), dtype), "shape": Const([2, 3])}, unknown={"input": [1]}, build=True
+        )
     check("BroadcastTo", {"input": mixed((1, 3)), "shape": np.array([2, 3])}, unknown={"input": [0]}, build=True)
 
 
@@ -204,8 +209,16 @@ def test_batch_and_space(blocks, data, unknown, run_time, rest):
 
 def test_batch_and_space_are_built():
     pads = Const([[1, 2], [0, 1]])
-    check("SpaceToBatch", {"input": mixed((2, 5, 5, 3)), "paddings": pads}, {"block_size": 2}, unknown=[0, 1, 2], build=True)
-    check("BatchToSpace", {"input": mixed((4, 3, 3, 2)), "crops": pads}, {"block_size": 2}, unknown=[0, 1, 2], build=True)
+    check(
+        "SpaceToBatch",
+        {"input": mixed((2, 5, 5, 3)), "paddings": pads},
+        {"block_size": 2},
+        unknown=[0, 1, 2],
+        build=True,
+    )
+    check(
+        "BatchToSpace", {"input": mixed((4, 3, 3, 2)), "crops": pads}, {"block_size": 2}, unknown=[0, 1, 2], build=True
+    )
     operands = {"input": mixed((2, 4, 3)), "block_shape": Const([2]), "paddings": np.array([[1, 1]], np.int32)}
     check("SpaceToBatchND", operands, unknown={"input": [0, 1]}, build=True)
 

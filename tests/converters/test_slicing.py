@@ -14,7 +14,10 @@ from converters.values import DTYPES, arrays, unknown_axes
 
 @moderate
 @given(
-    x=arrays(ranks=(1, 4), dims=(0, 5)), data=st.data(), unknown=unknown_axes(), run_time=st.tuples(st.booleans(), st.booleans())
+    x=arrays(ranks=(1, 4), dims=(0, 5)),
+    data=st.data(),
+    unknown=unknown_axes(),
+    run_time=st.tuples(st.booleans(), st.booleans()),
 )
 def test_slice(x, data, unknown, run_time):
     begin = [data.draw(st.integers(0, d)) for d in x.shape]
@@ -106,7 +109,12 @@ def test_strided_slice_is_built(name, unknown):
 
 
 def test_strided_slice_with_run_time_bounds_is_built():
-    operands = {"input": mixed((3, 5)), "begin": np.array([1, -2], np.int32), "end": np.array([3, 9], np.int32), "strides": Const([1, 1])}
+    operands = {
+        "input": mixed((3, 5)),
+        "begin": np.array([1, -2], np.int32),
+        "end": np.array([3, 9], np.int32),
+        "strides": Const([1, 1]),
+    }
     check("StridedSlice", operands, unknown={"input": [0]}, build=True)
 
 
@@ -166,7 +174,12 @@ def test_concatenation(x, data, unknown):
 
 def test_concatenation_is_built():
     for dtype in DTYPES:
-        check("ConcatV2", {"values": [mixed((2, 3), dtype), mixed((2, 1), dtype)], "axis": Const(1)}, unknown=[0], build=True)
+        check(
+            "ConcatV2",
+            {"values": [mixed((2, 3), dtype), mixed((2, 1), dtype)], "axis": Const(1)},
+            unknown=[0],
+            build=True,
+        )
 
 
 # -- turning around --------------------------------------------------------------------------------------------------

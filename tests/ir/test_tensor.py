@@ -5,6 +5,7 @@ import pytest
 import tensorflow as tf
 from hypothesis import given
 from hypothesis import strategies as st
+from tensorflow.core.framework.tensor_pb2 import TensorProto
 
 from ir.drawing import NUMERIC, tensors
 from tfgraphopt.graphdef import attr_of_proto, attr_to_proto, tensor_of_proto
@@ -35,13 +36,13 @@ def test_constants_are_decoded_as_tensorflow_does(dtype: DType) -> None:
         except (TypeError, ValueError):
             proto = tf.make_tensor_proto(array)
         np.testing.assert_array_equal(tensor_of_proto(proto).numpy(), array)
-    splat = tf.compat.v1.TensorProto(dtype=1, float_val=[2.5])
+    splat = TensorProto(dtype=1, float_val=[2.5])
     splat.tensor_shape.dim.add(size=3)
     assert tensor_of_proto(splat).tolist() == [2.5] * 3
 
 
 def test_texts_become_bytes() -> None:
-    assert Tensor.of(["a", "ü"]) == tensor_of_proto(tf.make_tensor_proto(["a", "ü".encode()]))
+    assert Tensor.of(["a", "ü"]) == tensor_of_proto(tf.make_tensor_proto(["a".encode(), "ü".encode()]))
 
 
 def test_elements_are_read_only_and_decoded_once() -> None:

@@ -45,7 +45,9 @@ def _unary() -> list[Case]:
             expected = lambda x, f=function: f(x.astype(np.float64))  # noqa: E731
             cases.append(Case(f"{name}-{dtype}", "trt.unary", (x,), {"operation": name}, expected, builds=dtype == F32))
     x = np.array([[0.5, 1.5, 2.5, -0.5, -1.5]], np.float32)
-    cases.append(Case("round-half-to-even", "trt.unary", (x,), {"operation": "round"}, lambda x: [[0.0, 2.0, 2.0, -0.0, -2.0]]))
+    cases.append(
+        Case("round-half-to-even", "trt.unary", (x,), {"operation": "round"}, lambda x: [[0.0, 2.0, 2.0, -0.0, -2.0]])
+    )
     special = np.array([[np.inf, -np.inf, np.nan, 1.0]], np.float32)
     cases += [
         Case("isinf", "trt.unary", (special,), {"operation": "isinf"}, np.isinf),
@@ -54,7 +56,8 @@ def _unary() -> list[Case]:
     ]
     signed = [(n, d) for n in ("abs", "neg", "sign") for d in INTS]
     cases += [
-        Case(f"{n}-{d}", "trt.unary", (data(3, 4, dtype=d, low=-9, high=9),), {"operation": n}, UNARY[n]) for n, d in signed
+        Case(f"{n}-{d}", "trt.unary", (data(3, 4, dtype=d, low=-9, high=9),), {"operation": n}, UNARY[n])
+        for n, d in signed
     ]
     return cases
 
@@ -74,8 +77,15 @@ def _binary() -> list[Case]:
     for (name, function), dtype in itertools.product(BINARY.items(), (*FLOATS, *INTS)):
         a, b = data(2, 1, 4, dtype=dtype, low=-9, high=9), data(1, 3, 4, dtype=dtype, low=1, high=9, seed=1)
         b = np.where(np.arange(4) % 2 == 0, b, -b).astype(dtype)
-        cases.append(Case(f"{name}-{dtype}", "trt.elementwise", (a, b), {"operation": name}, function, known=(0, 1), scale=2))
-    for name, function in {"and": np.logical_and, "or": np.logical_or, "xor": np.logical_xor, "equal": np.equal}.items():
+        cases.append(
+            Case(f"{name}-{dtype}", "trt.elementwise", (a, b), {"operation": name}, function, known=(0, 1), scale=2)
+        )
+    for name, function in {
+        "and": np.logical_and,
+        "or": np.logical_or,
+        "xor": np.logical_xor,
+        "equal": np.equal,
+    }.items():
         a, b = data(3, 4, dtype=BOOL), data(3, 4, dtype=BOOL, seed=1)
         cases.append(Case(f"{name}-bool", "trt.elementwise", (a, b), {"operation": name}, function))
     for dtype in (*FLOATS, I32, I64):
@@ -119,16 +129,35 @@ def _activations() -> list[Case]:
 def _select_and_casts() -> list[Case]:
     condition = data(2, 1, dtype=BOOL)
     cases = [
-        Case(f"select-{d}", "trt.select", (condition, data(1, 3, dtype=d, seed=1), data(2, 3, dtype=d)), {}, np.where, known=(0, 1))
+        Case(
+            f"select-{d}",
+            "trt.select",
+            (condition, data(1, 3, dtype=d, seed=1), data(2, 3, dtype=d)),
+            {},
+            np.where,
+            known=(0, 1),
+        )
         for d in (*FLOATS, *INTS, BOOL)
     ]
     x = np.array([[-2.7, -0.5, 0.0, 0.5, 2.7, 100.0]], np.float32)
-    targets = {DType.FLOAT: F32, DType.HALF: F16, DType.BFLOAT16: BF16, DType.INT8: I8, DType.INT32: I32, DType.INT64: I64, DType.BOOL: BOOL}
+    targets = {
+        DType.FLOAT: F32,
+        DType.HALF: F16,
+        DType.BFLOAT16: BF16,
+        DType.INT8: I8,
+        DType.INT32: I32,
+        DType.INT64: I64,
+        DType.BOOL: BOOL,
+    }
     for to, dtype in targets.items():
         cases.append(Case(f"cast-to-{dtype}", "trt.cast", (x,), {"to": to}, lambda x, d=dtype: x.astype(d)))
         y = data(3, 4, dtype=dtype, low=-9, high=9)
         cases.append(Case(f"cast-from-{dtype}", "trt.cast", (y,), {"to": DType.FLOAT}, lambda x: x.astype(np.float32)))
-    cases.append(Case("cast-from-uint8", "trt.cast", (data(3, dtype=np.uint8, low=0, high=255),), {"to": DType.FLOAT}, np.float32))
+    cases.append(
+        Case(
+            "cast-from-uint8", "trt.cast", (data(3, dtype=np.uint8, low=0, high=255),), {"to": DType.FLOAT}, np.float32
+        )
+    )
     cases.append(Case("identity", "trt.identity", (data(3, 4),), {}, lambda x: x))
     cases.append(Case("identity-scalar", "trt.identity", (data(),), {}, lambda x: x))
     return cases
@@ -157,8 +186,14 @@ def _linear() -> list[Case]:
             return np.asarray(a.astype(np.float64) @ b.astype(np.float64))
 
         attributes = {"transpose_a": ta, "transpose_b": tb}
-        cases.append(Case(f"matmul-{ta}-{tb}-{dtype}", "trt.matrix_multiply", (a, b), attributes, product, known=(0, 1), scale=3))
-    for equation, shapes in {"bij,bjk->bik": ((2, 3, 4), (2, 4, 5)), "abc->cab": ((2, 3, 4),), "bnth,bnsh->bnts": ((2, 2, 3, 4), (2, 2, 5, 4))}.items():
+        cases.append(
+            Case(f"matmul-{ta}-{tb}-{dtype}", "trt.matrix_multiply", (a, b), attributes, product, known=(0, 1), scale=3)
+        )
+    for equation, shapes in {
+        "bij,bjk->bik": ((2, 3, 4), (2, 4, 5)),
+        "abc->cab": ((2, 3, 4),),
+        "bnth,bnsh->bnts": ((2, 2, 3, 4), (2, 2, 5, 4)),
+    }.items():
         operands = tuple(data(*s, seed=i) for i, s in enumerate(shapes))
         expected = lambda *a, e=equation: np.einsum(e, *a)  # noqa: E731
         cases.append(Case(f"einsum-{equation}", "trt.einsum", operands, {"equation": equation}, expected))
@@ -181,7 +216,11 @@ def _reductions() -> list[Case]:
             return np.asarray(f(x.astype(w), axis=a, keepdims=k)).astype(x.dtype)
 
         attributes = {"operation": name, "axes": axes, "keep_dims": keep}
-        cases.append(Case(f"reduce-{name}-{axes}-{dtype}", "trt.reduce", (x,), attributes, expected, scale=3, builds=dtype == F32))
+        cases.append(
+            Case(
+                f"reduce-{name}-{axes}-{dtype}", "trt.reduce", (x,), attributes, expected, scale=3, builds=dtype == F32
+            )
+        )
     for axis, dtype in itertools.product((0, 1, 2), FLOATS):
         x = data(2, 3, 4, dtype=dtype, low=-50, high=50)
         expected = lambda x, a=axis: _softmax(x, a)  # noqa: E731
@@ -234,9 +273,27 @@ def _slices() -> list[Case]:
         _slice("wrap", x, (-1, 0), (6, 6), (1, 1), "wrap", lambda x: np.pad(x, ((1, 1), (0, 0)), "wrap")),
         _slice("clamp", x, (-1, -2), (6, 9), (1, 1), "clamp", lambda x: np.pad(x, ((1, 1), (2, 1)), "edge")),
         _slice("reflect", x, (-2, -3), (8, 10), (1, 1), "reflect", lambda x: np.pad(x, ((2, 2), (3, 1)), "reflect")),
-        _slice("fill", x, (-1, 2), (6, 6), (1, 1), "fill", lambda x: np.pad(x, ((1, 1), (0, 2)), constant_values=7.0)[:, 2:], 7.0),
+        _slice(
+            "fill",
+            x,
+            (-1, 2),
+            (6, 6),
+            (1, 1),
+            "fill",
+            lambda x: np.pad(x, ((1, 1), (0, 2)), constant_values=7.0)[:, 2:],
+            7.0,
+        ),
         _slice("fill-zero", x, (0, -1), (4, 8), (1, 1), "fill", lambda x: np.pad(x, ((0, 0), (1, 1)))),
-        _slice("fill-strided", x, (-1, 0), (3, 6), (2, 1), "fill", lambda x: np.pad(x, ((1, 1), (0, 0)), constant_values=3.0)[::2], 3.0),
+        _slice(
+            "fill-strided",
+            x,
+            (-1, 0),
+            (3, 6),
+            (2, 1),
+            "fill",
+            lambda x: np.pad(x, ((1, 1), (0, 0)), constant_values=3.0)[::2],
+            3.0,
+        ),
         _slice("int", data(4, 6, dtype=I32, high=50), (1, 2), (2, 3), (1, 1), "strict_bounds", lambda x: x[1:3, 2:5]),
     ]
 
@@ -244,7 +301,13 @@ def _slices() -> list[Case]:
 def _dynamic_slices() -> list[Case]:
     x = data(4, 6)
     numbers = [Const(np.array(v, np.int64)) for v in ((1, 0), (2, 3), (1, 2))]
-    attributes = {"operands": ("start", "size", "stride"), "start": None, "size": None, "stride": None, "mode": "strict_bounds"}
+    attributes = {
+        "operands": ("start", "size", "stride"),
+        "start": None,
+        "size": None,
+        "stride": None,
+        "mode": "strict_bounds",
+    }
     whole = Case("slice-operands", "trt.slice", (x, *numbers), attributes, lambda x, *_: x[1:3, 0:6:2])
     one = {**attributes, "operands": ("start",), "size": (2, 3), "stride": (1, 1)}
     return [whole, Case("slice-start", "trt.slice", (x, numbers[0]), one, lambda x, _: x[1:3, 0:3])]
@@ -287,7 +350,16 @@ def _gathers() -> list[Case]:
         Case("scatter-bool", "trt.scatter", (data(3, 4, dtype=BOOL), nd, np.array([True, False])), {"mode": "nd"}, _scattered_nd, known=(1,)),
     ]  # fmt: skip
     for dtype in (F16, BF16, I8, I32, I64):
-        cases.append(Case(f"scatter-{dtype}", "trt.scatter", (x.astype(dtype), nd, data(2, 5, seed=3).astype(dtype)), {"mode": "nd"}, _scattered_nd, known=(1,)))
+        cases.append(
+            Case(
+                f"scatter-{dtype}",
+                "trt.scatter",
+                (x.astype(dtype), nd, data(2, 5, seed=3).astype(dtype)),
+                {"mode": "nd"},
+                _scattered_nd,
+                known=(1,),
+            )
+        )
     return cases
 
 
@@ -312,23 +384,41 @@ def _sequences() -> list[Case]:
             x = data(3, 5, dtype=dtype, low=-9, high=9)
             expected = lambda x, e=exclusive, r=reverse: _cumulated(x, e, r)  # noqa: E731
             attributes = {"axis": 1, "exclusive": exclusive, "reverse": reverse}
-            cases.append(Case(f"cumulative-{exclusive}-{reverse}-{dtype}", "trt.cumulative", (x,), attributes, expected, scale=5))
+            cases.append(
+                Case(f"cumulative-{exclusive}-{reverse}-{dtype}", "trt.cumulative", (x,), attributes, expected, scale=5)
+            )
     x, lengths = data(3, 5, 2), np.array([1, 5, 3], np.int32)
-    cases.append(Case("reverse-sequence", "trt.reverse_sequence", (x, lengths), {"batch_axis": 0, "sequence_axis": 1}, _reversed))
+    cases.append(
+        Case("reverse-sequence", "trt.reverse_sequence", (x, lengths), {"batch_axis": 0, "sequence_axis": 1}, _reversed)
+    )
     indices, depth = np.array([[0, 2], [1, 3]], np.int32), Const(np.array(4, np.int32))
-    for axis, values in itertools.product((0, 1, 2), (np.array([-1.0, 2.5], np.float32), np.array([0, 7], np.int32), np.array([False, True]))):
+    for axis, values in itertools.product(
+        (0, 1, 2), (np.array([-1.0, 2.5], np.float32), np.array([0, 7], np.int32), np.array([False, True]))
+    ):
 
         def hot(i: Array, v: Array, d: Array, axis: int = axis) -> Array:
             return np.moveaxis(np.where(np.eye(int(d), dtype=bool)[i], v[1], v[0]), -1, axis)
 
-        cases.append(Case(f"one-hot-{axis}-{values.dtype}", "trt.one_hot", (indices, Const(values), depth), {"axis": axis}, hot))
+        cases.append(
+            Case(f"one-hot-{axis}-{values.dtype}", "trt.one_hot", (indices, Const(values), depth), {"axis": axis}, hot)
+        )
     start, delta = Const(np.array(2, np.float32)), Const(np.array([0.5, -3.0], np.float32))
     grid = lambda s, d, *_: s + np.arange(3)[:, None] * d[0] + np.arange(4)[None] * d[1]  # noqa: E731
     cases.append(Case("linspace", "trt.linspace", (start, delta), {"shape": (3, 4)}, grid))
-    cases.append(Case("linspace-to", "trt.linspace", (start, delta, Const(np.array([3, 4], np.int64))), {"shape": None}, grid))
+    cases.append(
+        Case("linspace-to", "trt.linspace", (start, delta, Const(np.array([3, 4], np.int64))), {"shape": None}, grid)
+    )
     for dtype in (I32, I64):
         operands = (Const(np.array(-1, dtype)), Const(np.array([2], dtype)))
-        cases.append(Case(f"linspace-{dtype}", "trt.linspace", operands, {"shape": (5,)}, lambda s, d, t=dtype: (s + np.arange(5) * d).astype(t)))
+        cases.append(
+            Case(
+                f"linspace-{dtype}",
+                "trt.linspace",
+                operands,
+                {"shape": (5,)},
+                lambda s, d, t=dtype: (s + np.arange(5) * d).astype(t),
+            )
+        )
     return cases
 
 
@@ -349,15 +439,44 @@ def _selection() -> list[Case]:
     low = np.array([[-128, 127, 0]], np.int8)
     attributes = {"operation": "min", "k": 2, "axis": 1}
     cases.append(Case("topk-lowest", "trt.topk", (low,), attributes, lambda x: ([[-128, 0]], [[0, 2]])))
-    cases.append(Case("topk-k", "trt.topk", (data(2, 5), Const(np.array(2, np.int32))), {"operation": "max", "k": None, "axis": 1}, lambda x, k: _topk(x, "max", 2, 1, np.int32)))
+    cases.append(
+        Case(
+            "topk-k",
+            "trt.topk",
+            (data(2, 5), Const(np.array(2, np.int32))),
+            {"operation": "max", "k": None, "axis": 1},
+            lambda x, k: _topk(x, "max", 2, 1, np.int32),
+        )
+    )
     x = np.array([[0, 1, 0], [2, 0, 3]], np.float32)
     for value in (x, x.astype(np.int32), x != 0):
-        cases.append(Case(f"non-zero-{value.dtype}", "trt.non_zero", (value,), {}, lambda x: np.stack(np.nonzero(x)), xla=False, builds=False))
+        cases.append(
+            Case(
+                f"non-zero-{value.dtype}",
+                "trt.non_zero",
+                (value,),
+                {},
+                lambda x: np.stack(np.nonzero(x)),
+                xla=False,
+                builds=False,
+            )
+        )
     boxes = np.array([[[0, 0, 1, 1], [0, 0, 1, 0.9], [2, 2, 3, 3], [0, 0, 0.2, 0.2]]], np.float32)
     scores = np.array([[[0.9, 0.1], [0.8, 0.9], [0.7, 0.6], [0.2, 0.8]]], np.float32)
     limits = tuple(Const(np.array(v, d)) for v, d in ((3, np.int32), (0.5, np.float32), (0.3, np.float32)))
     found = np.array([[0, 0, 0], [0, 0, 2], [0, 1, 1], [0, 1, 3], [0, 1, 2]], np.int32)
-    cases.append(Case("nms", "trt.nms", (boxes, scores, *limits), {}, lambda *_: (found, np.int32(5)), known=(2,), xla=False, builds=False))
+    cases.append(
+        Case(
+            "nms",
+            "trt.nms",
+            (boxes, scores, *limits),
+            {},
+            lambda *_: (found, np.int32(5)),
+            known=(2,),
+            xla=False,
+            builds=False,
+        )
+    )
     return cases
 
 

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from tfgraphopt.ir import DType
 from trt_layers.cases import F32, FLOATS, data
 from trt_layers.harness import Array, Case, Const
 
@@ -19,13 +18,17 @@ def same_pads(dims: Sequence[int], extent: Sequence[int], stride: Sequence[int])
     return [t // 2 for t in totals], [t - t // 2 for t in totals]
 
 
-def windows(x: Array, size: Sequence[int], stride: Sequence[int], dilation: Sequence[int], pre: Any, post: Any, value: float) -> Array:
+def windows(
+    x: Array, size: Sequence[int], stride: Sequence[int], dilation: Sequence[int], pre: Any, post: Any, value: float
+) -> Array:
     """Every window of padded ``x`` (N,C,spatial) as N,C,places...,window..."""
     rank = len(size)
     padded = np.pad(x.astype(np.float64), [(0, 0), (0, 0), *zip(pre, post, strict=True)], constant_values=value)
     extent = tuple((k - 1) * d + 1 for k, d in zip(size, dilation, strict=True))
     views = np.lib.stride_tricks.sliding_window_view(padded, extent, axis=tuple(range(2, 2 + rank)))
-    return views[(slice(None), slice(None), *(slice(None, None, s) for s in stride), *(slice(None, None, d) for d in dilation))]
+    return views[
+        (slice(None), slice(None), *(slice(None, None, s) for s in stride), *(slice(None, None, d) for d in dilation))
+    ]
 
 
 def convolved(x: Array, kernel: Array, bias: Array | None, attributes: dict[str, Any]) -> Array:
@@ -64,13 +67,30 @@ def _convolutions() -> list[Case]:
     for (name, (x, kernel, given)), dtype in itertools.product(CONVOLUTIONS.items(), FLOATS):
         rank = len(kernel) - 2
         attributes = {"stride": (1,) * rank, "dilation": (1,) * rank, **given}
-        operands = (data(*x, dtype=dtype), Const(data(*kernel, dtype=dtype, seed=1)), Const(data(kernel[0], dtype=dtype, seed=2)))
+        operands = (
+            data(*x, dtype=dtype),
+            Const(data(*kernel, dtype=dtype, seed=1)),
+            Const(data(kernel[0], dtype=dtype, seed=2)),
+        )
         expected = lambda x, k, b, a=attributes: convolved(x, k, b, a)  # noqa: E731
-        cases.append(Case(f"conv-{name}-{dtype}", "trt.convolution", operands, attributes, expected, (1,), builds=dtype == F32, scale=10))
+        cases.append(
+            Case(
+                f"conv-{name}-{dtype}",
+                "trt.convolution",
+                operands,
+                attributes,
+                expected,
+                (1,),
+                builds=dtype == F32,
+                scale=10,
+            )
+        )
     x, kernel = data(2, 3, 6, 6), data(4, 3, 3, 3, seed=1)
     attributes = {"stride": (1, 1), "dilation": (1, 1)}
     expected = lambda x, k, a=attributes: convolved(x, k, None, a)  # noqa: E731
-    cases.append(Case("conv-run-time-kernel", "trt.convolution", (x, kernel), attributes, expected, (0, 1, 2, 3), scale=10))
+    cases.append(
+        Case("conv-run-time-kernel", "trt.convolution", (x, kernel), attributes, expected, (0, 1, 2, 3), scale=10)
+    )
     cases.append(Case("conv-no-bias", "trt.convolution", (x, Const(kernel)), attributes, expected, (1,), scale=10))
     return cases
 
@@ -84,7 +104,10 @@ def deconvolved(x: Array, kernel: Array, bias: Array | None, attributes: dict[st
     result = np.zeros((x.shape[0], each * groups, *spatial))
     per = x.shape[1] // groups
     for tap in np.ndindex(*size):
-        places = tuple(slice(t * e, t * e + (d - 1) * s + 1, s) for t, e, d, s in zip(tap, dilation, x.shape[2:], stride, strict=True))
+        places = tuple(
+            slice(t * e, t * e + (d - 1) * s + 1, s)
+            for t, e, d, s in zip(tap, dilation, x.shape[2:], stride, strict=True)
+        )
         for group in range(groups):
             part = x[:, group * per : (group + 1) * per].astype(np.float64)
             weights = kernel[(slice(group * per, (group + 1) * per), slice(None), *tap)].astype(np.float64)
@@ -110,9 +133,24 @@ def _deconvolutions() -> list[Case]:
         rank = len(kernel) - 2
         attributes = {"stride": (1,) * rank, "dilation": (1,) * rank, **given}
         maps = kernel[1] * given.get("groups", 1)
-        operands = (data(*x, dtype=dtype), Const(data(*kernel, dtype=dtype, seed=1)), Const(data(maps, dtype=dtype, seed=2)))
+        operands = (
+            data(*x, dtype=dtype),
+            Const(data(*kernel, dtype=dtype, seed=1)),
+            Const(data(maps, dtype=dtype, seed=2)),
+        )
         expected = lambda x, k, b, a=attributes: deconvolved(x, k, b, a)  # noqa: E731
-        cases.append(Case(f"deconv-{name}-{dtype}", "trt.deconvolution", operands, attributes, expected, (1,), builds=dtype == F32, scale=10))
+        cases.append(
+            Case(
+                f"deconv-{name}-{dtype}",
+                "trt.deconvolution",
+                operands,
+                attributes,
+                expected,
+                (1,),
+                builds=dtype == F32,
+                scale=10,
+            )
+        )
     return cases
 
 
@@ -133,9 +171,15 @@ def pooled(x: Array, attributes: dict[str, Any]) -> Array:
 POOLINGS: dict[str, tuple[tuple[int, ...], dict[str, Any]]] = {
     "plain": ((2, 3, 7, 8), {"window": (2, 3), "stride": (2, 1)}),
     "same": ((2, 3, 7, 8), {"window": (3, 2), "stride": (2, 2), "padding": "same_upper"}),
-    "same-counted": ((2, 3, 7, 8), {"window": (3, 4), "stride": (2, 3), "padding": "same_upper", "count_padding": True}),
+    "same-counted": (
+        (2, 3, 7, 8),
+        {"window": (3, 4), "stride": (2, 3), "padding": "same_upper", "count_padding": True},
+    ),
     "padded": ((2, 3, 7, 8), {"window": (3, 3), "stride": (2, 2), "pre": (1, 0), "post": (2, 1)}),
-    "padded-counted": ((2, 3, 7, 8), {"window": (3, 3), "stride": (2, 2), "pre": (1, 0), "post": (2, 1), "count_padding": True}),
+    "padded-counted": (
+        (2, 3, 7, 8),
+        {"window": (3, 3), "stride": (2, 2), "pre": (1, 0), "post": (2, 1), "count_padding": True},
+    ),
     "3d": ((1, 2, 5, 6, 7), {"window": (2, 3, 2), "stride": (1, 2, 2), "pre": (1, 0, 0), "post": (0, 1, 1)}),
 }
 
@@ -145,13 +189,25 @@ def _poolings() -> list[Case]:
     for (name, (x, given)), kind, dtype in itertools.product(POOLINGS.items(), ("max", "average"), FLOATS):
         attributes = {"type": kind, **given}
         expected = lambda x, a=attributes: pooled(x, a)  # noqa: E731
-        cases.append(Case(f"pool-{kind}-{name}-{dtype}", "trt.pooling", (data(*x, dtype=dtype),), attributes, expected, (1,), builds=dtype == F32))
+        cases.append(
+            Case(
+                f"pool-{kind}-{name}-{dtype}",
+                "trt.pooling",
+                (data(*x, dtype=dtype),),
+                attributes,
+                expected,
+                (1,),
+                builds=dtype == F32,
+            )
+        )
     return cases
 
 
 def _lrn(x: Array, window: int, alpha: float, beta: float, k: float) -> Array:
     wide, half = x.astype(np.float64), window // 2
-    sums = windows(np.moveaxis(wide, 1, -1)[:, None], (1, 1, window), (1, 1, 1), (1, 1, 1), (0, 0, half), (0, 0, half), 0.0)
+    sums = windows(
+        np.moveaxis(wide, 1, -1)[:, None], (1, 1, window), (1, 1, 1), (1, 1, 1), (0, 0, half), (0, 0, half), 0.0
+    )
     return np.asarray(wide / np.moveaxis(k + alpha / window * (sums**2).sum((-1, -2, -3))[:, 0], -1, 1) ** beta)
 
 
@@ -175,7 +231,9 @@ def _normalisations() -> list[Case]:
             operands = (x, Const(data(*shape, dtype=dtype, seed=1)), Const(data(*shape, dtype=dtype, seed=2)))
             attributes = {"axes": axes, "epsilon": 1e-3, "groups": groups}
             expected = lambda x, s, b, a=axes, g=groups: _normalised(x, s, b, a, g)  # noqa: E731
-            cases.append(Case(f"norm-{name}-{dtype}", "trt.normalization", operands, attributes, expected, (1, 3), scale=5))
+            cases.append(
+                Case(f"norm-{name}-{dtype}", "trt.normalization", operands, attributes, expected, (1, 3), scale=5)
+            )
     return cases
 
 
@@ -198,13 +256,20 @@ def _quantisations() -> list[Case]:
         ]  # fmt: skip
     half = np.array([0.125, 0.375, -0.125, 40.0, -40.0], np.float32)
     expected = lambda x, s: np.array([0, 2, 0, 127, -128], np.int8)  # noqa: E731
-    cases.append(Case("quantize-half-to-even", "trt.quantize", (half, Const(np.float32(0.25)[()].reshape(()))), {}, expected))
+    cases.append(
+        Case("quantize-half-to-even", "trt.quantize", (half, Const(np.float32(0.25)[()].reshape(()))), {}, expected)
+    )
     return cases
 
 
 # -- resampling ------------------------------------------------------------------------------------------------------
 
-_ROUND = {"floor": np.floor, "ceil": np.ceil, "half_up": lambda v: np.floor(v + 0.5), "half_down": lambda v: np.ceil(v - 0.5)}
+_ROUND = {
+    "floor": np.floor,
+    "ceil": np.ceil,
+    "half_up": lambda v: np.floor(v + 0.5),
+    "half_down": lambda v: np.ceil(v - 0.5),
+}
 
 
 def _matrix(old: int, new: int, attributes: dict[str, Any], scale: float | None) -> Array:
@@ -246,7 +311,9 @@ def resampled(x: Array, attributes: dict[str, Any], size: Sequence[int]) -> Arra
 
 def _resizes() -> list[Case]:
     cases, x = [], data(2, 3, 5, 8)
-    combinations = [(m, c, "floor") for m in ("nearest", "linear", "cubic") for c in ("asymmetric", "half_pixel", "align_corners")]
+    combinations = [
+        (m, c, "floor") for m in ("nearest", "linear", "cubic") for c in ("asymmetric", "half_pixel", "align_corners")
+    ]
     combinations += [("nearest", "half_pixel", r) for r in ("half_up", "half_down", "ceil")]
     for (mode, coordinates, rounding), size in itertools.product(combinations, ((2, 3, 10, 4), (2, 3, 7, 11))):
         attributes = {"mode": mode, "coordinates": coordinates, "rounding": rounding, "size": size}
@@ -311,8 +378,20 @@ def _grids() -> list[Case]:
     for mode, padding, aligned in settings:
         attributes = {"mode": mode, "padding": padding, "align_corners": aligned}
         expected = lambda x, g, a=attributes: _sampled(x, g, a)  # noqa: E731
-        cases.append(Case(f"grid-{mode}-{padding}-{aligned}", "trt.grid_sample", (x, grid), attributes, expected, (1, 3), scale=10))
+        cases.append(
+            Case(
+                f"grid-{mode}-{padding}-{aligned}", "trt.grid_sample", (x, grid), attributes, expected, (1, 3), scale=10
+            )
+        )
     return cases
 
 
-SPATIAL = [*_convolutions(), *_deconvolutions(), *_poolings(), *_normalisations(), *_quantisations(), *_resizes(), *_grids()]
+SPATIAL = [
+    *_convolutions(),
+    *_deconvolutions(),
+    *_poolings(),
+    *_normalisations(),
+    *_quantisations(),
+    *_resizes(),
+    *_grids(),
+]

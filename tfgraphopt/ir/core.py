@@ -512,6 +512,7 @@ class Graph:
     def _unlink(self, node: Node) -> None:
         self._detach(node)
         del self._nodes[node.name]
+        self._names.release(node.name)
         node._graph = None  # its own links stay, so that an iteration standing on it finds the way on
 
     def __repr__(self) -> str:

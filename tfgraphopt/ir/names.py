@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import re
+
+LEGAL_NAME = re.compile(r"[A-Za-z0-9_.][A-Za-z0-9_.\\/>-]*")  # TensorFlow's rule, its internal names (_...) included
+
 
 class Names:
     """Hands out names that are unique in TensorFlow's sense (case-insensitively distinct names stay distinct)."""
@@ -23,3 +27,7 @@ class Names:
             name = f"{wanted}_{count}"
         self._taken.add(name)
         return name
+
+    def release(self, name: str) -> None:
+        """Allow ``name`` to be handed out again."""
+        self._taken.discard(name)

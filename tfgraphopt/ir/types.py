@@ -116,10 +116,11 @@ _INTEGER = frozenset(
 
 @functools.cache
 def _lookup(key: str, value: object) -> DType:
-    for member in DType:  # definition order: plain types win over the quantised ones that share a numpy dtype
-        if key != "np" or member.has_numpy:
-            if getattr(member, key) == value:
-                return member
+    for member in DType:
+        if key == "np" and (not member.has_numpy or member.name.startswith("Q")):
+            continue  # quantised types share their numpy dtypes with the plain ones, which are meant
+        if getattr(member, key) == value:
+            return member
     raise ValueError(f"no tensor type has {key} {value!r}")
 
 

@@ -7,10 +7,11 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from tfgraphopt.errors import InvalidGraph, MutationError
 from tfgraphopt.ir.core import Graph, Module, Node, Value
+from tfgraphopt.ir.names import LEGAL_NAME
 from tfgraphopt.ir.opdef import ArgDef, Attrs, AttrValue, FuncRef, OpDef
+from tfgraphopt.ir.tensor import Tensor
 from tfgraphopt.ir.types import DType
 
-LEGAL_NAME = re.compile(r"[A-Za-z0-9_.][A-Za-z0-9_.\\/>-]*")
 _LEGAL_INPUT = re.compile(r"[^\s:^]+")
 
 
@@ -20,7 +21,7 @@ def verify(module: Module) -> None:
     Raises:
         InvalidGraph: with all violations, each naming graph, node, op and the nodes of the user that it comes from.
     """
-    _raise(f"the module breaks {{}} of the IR's rules", violations(module))
+    _raise("the module breaks {{}} of the IR's rules", violations(module))
 
 
 def verify_graph(graph: Graph, module: Module | None = None) -> None:
@@ -46,8 +47,7 @@ def graph_violations(graph: Graph, module: Module | None = None) -> list[str]:
     if not found:  # a broken list cannot be walked
         found += _interface(graph)
         for node in graph:
-            known = None if module is None else module
-            found += [f"{_label(node)}: {line}" for line in _node(graph, node, known)]
+            found += [f"{_label(node)}: {line}" for line in _node(graph, node, module)]
     return [f"graph {graph.name!r}: {line}" for line in found]
 
 
@@ -228,17 +228,15 @@ def _attrs(node: Node, definition: OpDef) -> Iterator[str]:
             yield f"attribute {attr.name!r} is missing"
         elif not attr.accepts(node.attrs[attr.name]) and not (attr.has_default and node.attrs[attr.name] == attr.default):
             yield f"attribute {attr.name!r} must be of kind {attr.kind}, not {node.attrs[attr.name]!r}"
-    if node.op == "Const" and not wrong_const(node):
-        return
-    if node.op == "Const":
-        yield "its value, dtype attribute and result type disagree"
+    if node.op == "Const" and _disagrees(node):
+        yield "its value, its attribute 'dtype' and its result type disagree"
 
 
-def wrong_const(node: Node) -> bool:
-    """Whether a Const's value is not of the type that it announces."""
+def _disagrees(node: Node) -> bool:
     dtype, tensor = node.attrs.get("dtype"), node.attrs.get("value")
-    kind = getattr(tensor, "type", None)
-    return kind is not None and (kind.dtype is not dtype or any(not kind.shape.compatible(v.shape) for v in node.outputs))
+    if not isinstance(tensor, Tensor):
+        return False
+    return tensor.dtype is not dtype or any(not tensor.shape.compatible(v.shape) for v in node.outputs)
 
 
 def _signature(what: str, found: Sequence[DType], args: Sequence[ArgDef], values: Attrs) -> Iterator[str]:
@@ -271,8 +269,10 @@ def _inferred(node: Node, definition: OpDef) -> Iterator[str]:
 
 
 def _dangling(module: Module, node: Node) -> Iterator[str]:
-    for name in _references(tuple(node.attrs.values())):
-        if name and name not in module.functions and name not in module.opaque_functions:
+    """Functions that attributes of the op's definition name and nobody has (an op may stand in for a function)."""
+    known = () if node.definition is None else node.definition.attrs
+    for name in _references(tuple(node.attrs.get(a.name) for a in known)):
+        if name and name not in module.functions and name not in module.opaque_functions and name not in module.ops:
             yield name
 
 

@@ -223,11 +223,8 @@ def _squeeze(g: Growing, op: str) -> None:
 def _concat(g: Growing, op: str) -> None:
     x = g.value(EVERY, lambda d: len(d) >= 1, any_dims(1))
     axis = _axis(g, len(g.dims(x)))
-    same = [g.value((x.dtype,), lambda d: d == g.dims(x), st.just(g.dims(x))) for _ in range(g.draw(st.integers(0, 2)))]
-    if not same:
-        g.add(op, [x, g.ints(axis)], N=1)
-    else:
-        g.add(op, [x, *same, g.ints(axis)], N=1 + len(same))
+    same = [g.value((x.dtype,), lambda d: d == g.dims(x), st.just(g.dims(x))) for _ in range(g.draw(st.integers(1, 2)))]
+    g.add(op, [x, *same, g.ints(axis)], N=1 + len(same))
 
 
 def _split(g: Growing, op: str) -> None:

@@ -18,7 +18,7 @@ from tfgraphopt.passes import Fixpoint, Pass, Step
 from tfgraphopt.pipeline import Pipeline
 from tfgraphopt.testing.growing import EVERY, EXAMPLE, Growing, any_dims
 from tfgraphopt.testing.numbers import element_arrays
-from tfgraphopt.testing.op_makers import MAKERS
+from tfgraphopt.testing.op_makers import MAKERS, Maker
 
 OPS: tuple[str, ...] = tuple(MAKERS)
 """The ops that graphs are made of by default, besides Placeholder."""
@@ -64,6 +64,7 @@ def modules(
     unknown_dims: bool = True,
     functions: bool = False,
     element_types: Collection[DType] = EVERY,
+    makers: Mapping[str, Maker] | None = None,
 ) -> Module:
     """Modules whose main graph has ``min_size`` to ``max_size`` nodes besides the operands that they needed.
 
@@ -73,8 +74,10 @@ def modules(
         unknown_dims: leave dimensions of placeholders unknown (their attribute ``_example_shape`` holds ones that fit).
         functions: call functions too (:data:`CALLS`).
         element_types: of placeholders and constants.
+        makers: for further ops, or several at once: a name and a function that adds nodes to a :class:`Growing` graph.
     """
-    names = _checked(ops)
+    known = {**MAKERS, **(makers or {})}
+    names = _checked([*OPS, *(makers or ())] if ops is None else ops, known)
     table = tf_op_table()
     module = Module(Graph("main", table), table)
     growing = Growing(draw, module.main, element_types, unknown_dims, control_edges)
@@ -84,18 +87,18 @@ def modules(
         if op in CALLS:
             _call(growing, module, op)
         else:
-            MAKERS[op](growing, op)
+            known[op](growing, op)
     if not growing.examples:
         growing.placeholder(DType.FLOAT, draw(any_dims()))
     _return_values(growing)
     return module
 
 
-def _checked(ops: Iterable[str] | None) -> list[str]:
-    names = list(OPS if ops is None else ops)
-    unknown = [n for n in names if n not in MAKERS]
+def _checked(ops: Iterable[str], known: Collection[str]) -> list[str]:
+    names = list(ops)
+    unknown = [n for n in names if n not in known]
     if unknown or not names:
-        raise ValueError(f"strategies cannot make {unknown or 'graphs of no op'}; they can make {', '.join(OPS)}")
+        raise ValueError(f"strategies cannot make {unknown or 'graphs of no op'}; they can make {', '.join(known)}")
     return names
 
 

@@ -8,8 +8,21 @@ from types import MappingProxyType
 from tfgraphopt.ir import OpTable
 from tfgraphopt_trt.layerdef import LayerDef
 from tfgraphopt_trt.layers import (
-    basics, convolution, elementwise, gathering, grids, layout, linear, normalisation, pooling, quantisation, reduction, sampling,
-    selection, sequences, slicing,
+    basics,
+    convolution,
+    elementwise,
+    gathering,
+    grids,
+    layout,
+    linear,
+    normalisation,
+    pooling,
+    quantisation,
+    reduction,
+    sampling,
+    selection,
+    sequences,
+    slicing,
 )  # fmt: skip
 
 _FAMILIES = (

@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING, Any
 from tfgraphopt.ir import Attrs, DType, Node, Tensor, TensorType, Value
 from tfgraphopt_trt.layerdef import LayerDef, LayerError
 from tfgraphopt_trt.layers.emission import constant_tensor, outputs
-from tfgraphopt_trt.layers.rules import ANY, MOVABLE, QUANTISED, check, check_arity, check_dtype, check_rank, element_type
+from tfgraphopt_trt.layers.rules import (
+    ANY,
+    MOVABLE,
+    QUANTISED,
+    check,
+    check_arity,
+    check_dtype,
+    check_rank,
+    element_type,
+)
 
 if TYPE_CHECKING:
     from tfgraphopt_trt.emit import Emitter

@@ -13,7 +13,14 @@ from tfgraphopt.ir import Attrs, Dim, Node, TensorType, Value
 from tfgraphopt_trt.layerdef import LayerDef
 from tfgraphopt_trt.layers.emission import outputs
 from tfgraphopt_trt.layers.rules import (
-    FLOATS, check, check_arity, check_dtype, check_same, dims_of, integer, typed,
+    FLOATS,
+    check,
+    check_arity,
+    check_dtype,
+    check_same,
+    dims_of,
+    integer,
+    typed,
 )  # fmt: skip
 from tfgraphopt_trt.layers.spatial import Window, channels_first, channels_last, framed
 
@@ -73,7 +80,11 @@ def _convolve_2d(tf: Any, x: Any, kernel: Any, window: Window, groups: int) -> A
     filters = tf.transpose(kernel, [2, 3, 1, 0])
     # The raw op takes strides together with dilations, which tf.nn.conv2d's own check would not on every version.
     return tf.raw_ops.Conv2D(
-        input=x, filter=filters, strides=framed(window.stride), padding=window.tf_padding, dilations=framed(window.dilation)
+        input=x,
+        filter=filters,
+        strides=framed(window.stride),
+        padding=window.tf_padding,
+        dilations=framed(window.dilation),
     )
 
 
@@ -85,9 +96,7 @@ def _fits_depthwise(window: Window) -> bool:
 def _depthwise(tf: Any, x: Any, kernel: Any, window: Window, channels: int) -> Any:
     maps, _, height, width = kernel.shape.as_list()
     filters = tf.transpose(tf.reshape(kernel, [channels, maps // channels, height, width]), [2, 3, 0, 1])
-    return tf.nn.depthwise_conv2d(
-        x, filters, framed(window.stride), window.tf_padding, dilations=list(window.dilation)
-    )
+    return tf.nn.depthwise_conv2d(x, filters, framed(window.stride), window.tf_padding, dilations=list(window.dilation))
 
 
 def _convolve_3d(tf: Any, x: Any, kernel: Any, window: Window, groups: int) -> Any:
@@ -108,7 +117,9 @@ def _dilate(tf: Any, filters: Any, dilation: Sequence[int]) -> Any:
 def _spread(tf: Any, filters: Any, axis: int, step: int) -> Any:
     dims = filters.shape.as_list()
     size = dims[axis]
-    spaced = tf.pad(tf.expand_dims(filters, axis + 1), [(0, step - 1) if i == axis + 1 else (0, 0) for i in range(len(dims) + 1)])
+    spaced = tf.pad(
+        tf.expand_dims(filters, axis + 1), [(0, step - 1) if i == axis + 1 else (0, 0) for i in range(len(dims) + 1)]
+    )
     merged = tf.reshape(spaced, [*dims[:axis], size * step, *dims[axis + 1 :]])
     begin, wanted = [0] * len(dims), [*dims[:axis], (size - 1) * step + 1, *dims[axis + 1 :]]
     return tf.slice(merged, begin, wanted)

@@ -9,7 +9,19 @@ from tfgraphopt.ir import Attrs, DType, Node, TensorType, Value
 from tfgraphopt_trt.layerdef import LayerDef
 from tfgraphopt_trt.layers.emission import member, operands, outputs
 from tfgraphopt_trt.layers.rules import (
-    ANY, FLOATS, MOVABLE, NUMBERS, WIDE, broadcast, check_arity, check_dtype, check_same, dims_of, number, text, typed,
+    ANY,
+    FLOATS,
+    MOVABLE,
+    NUMBERS,
+    WIDE,
+    broadcast,
+    check_arity,
+    check_dtype,
+    check_same,
+    dims_of,
+    number,
+    text,
+    typed,
 )  # fmt: skip
 
 if TYPE_CHECKING:

@@ -9,7 +9,18 @@ from tfgraphopt.ir import Attrs, Dim, Node, TensorType, Value
 from tfgraphopt_trt.layerdef import LayerDef
 from tfgraphopt_trt.layers.emission import member, operands, outputs
 from tfgraphopt_trt.layers.rules import (
-    INDICES, MOVABLE, check, check_arity, check_axis, check_dtype, check_same, dims_of, integer, merge_dims, text, typed,
+    INDICES,
+    MOVABLE,
+    check,
+    check_arity,
+    check_axis,
+    check_dtype,
+    check_same,
+    dims_of,
+    integer,
+    merge_dims,
+    text,
+    typed,
 )  # fmt: skip
 
 if TYPE_CHECKING:
@@ -58,7 +69,11 @@ def _elements(dims: Dims, indices: Dims, attrs: Attrs) -> Dims:
     return indices
 
 
-_GATHERED: Mapping[str, Callable[[Dims, Dims, Attrs], Dims]] = {"default": _taken, "nd": _gathered_nd, "element": _elements}
+_GATHERED: Mapping[str, Callable[[Dims, Dims, Attrs], Dims]] = {
+    "default": _taken,
+    "nd": _gathered_nd,
+    "element": _elements,
+}
 
 
 def _mean_gather(tf: Any, inputs: Sequence[Any], attrs: Attrs) -> Sequence[Any]:

@@ -11,7 +11,16 @@ from tfgraphopt.ir import Attrs, Node, TensorType, Value
 from tfgraphopt_trt.layerdef import LayerDef
 from tfgraphopt_trt.layers.emission import member, operands, outputs
 from tfgraphopt_trt.layers.rules import (
-    FLOATS, check, check_arity, check_dtype, check_same, dims_of, flag, merge_dims, text, typed,
+    FLOATS,
+    check,
+    check_arity,
+    check_dtype,
+    check_same,
+    dims_of,
+    flag,
+    merge_dims,
+    text,
+    typed,
 )  # fmt: skip
 from tfgraphopt_trt.layers.sampling import keys
 from tfgraphopt_trt.layers.spatial import channels_first, channels_last
@@ -29,7 +38,10 @@ def _infer(inputs: Sequence[Value], attributes: Attrs) -> list[TensorType]:
     text(attributes, "mode", _KERNELS)
     text(attributes, "padding", _PADDINGS)
     x, grid = dims_of(inputs[0]), dims_of(inputs[1])
-    check(len(x) == 4 and len(grid) == 4, f"grid_sample takes N,C,H,W and N,H,W,2, not {inputs[0].shape} and {inputs[1].shape}")
+    check(
+        len(x) == 4 and len(grid) == 4,
+        f"grid_sample takes N,C,H,W and N,H,W,2, not {inputs[0].shape} and {inputs[1].shape}",
+    )
     batch, _ = merge_dims("grid_sample", [x[0], 2], [grid[0], grid[3]])
     return typed(dtype, (batch, x[1], grid[1], grid[2]))
 

@@ -9,8 +9,21 @@ from tfgraphopt.ir import Attrs, Dim, DType, Node, TensorType, Value
 from tfgraphopt_trt.layerdef import LayerDef
 from tfgraphopt_trt.layers.emission import index_tensor, operands, outputs
 from tfgraphopt_trt.layers.rules import (
-    INDICES, MOVABLE, QUANTISED, check, check_arity, check_axes, check_axis, check_dtype, check_same, dims_of, integer, ints,
-    merge_dims, product, typed,
+    INDICES,
+    MOVABLE,
+    QUANTISED,
+    check,
+    check_arity,
+    check_axes,
+    check_axis,
+    check_dtype,
+    check_same,
+    dims_of,
+    integer,
+    ints,
+    merge_dims,
+    product,
+    typed,
 )  # fmt: skip
 from tfgraphopt_trt.shape_values import known_values
 
@@ -70,7 +83,9 @@ def _infer_reshape(inputs: Sequence[Value], attrs: Attrs) -> list[TensorType]:
 def _run_time_dims(inputs: Sequence[Value], source: Sequence[Dim]) -> Sequence[Dim]:
     check(len(inputs) == 2, "reshape has no dimensions")
     check_dtype(inputs[1], INDICES, "reshape shape")
-    check(inputs[1].shape.rank == 1 and inputs[1].shape.is_static, "TensorRT must know the rank that a reshape leads to")
+    check(
+        inputs[1].shape.rank == 1 and inputs[1].shape.is_static, "TensorRT must know the rank that a reshape leads to"
+    )
     values = known_values(inputs[1]) or (None,) * inputs[1].shape.static()[0]
     if None in values:
         # An unknown number may turn out to be -1, so nothing can be said of a -1 beside it.
@@ -90,7 +105,10 @@ def _resolve(source: Sequence[Dim], dims: Sequence[int]) -> Sequence[Dim]:
 
 def _rest(source: Sequence[Dim], dims: Sequence[int]) -> list[Dim]:
     """``dims`` with -1 replaced by what makes the number of elements equal, None when that is not known."""
-    check(dims.count(-1) <= 1 and min(dims, default=0) >= -1, f"reshape to {list(dims)} has more than one unknown dimension")
+    check(
+        dims.count(-1) <= 1 and min(dims, default=0) >= -1,
+        f"reshape to {list(dims)} has more than one unknown dimension",
+    )
     total, given = product(source), product(d for d in dims if d != -1)
     if -1 not in dims:
         agree = total is None or total == given

@@ -8,7 +8,18 @@ from typing import TYPE_CHECKING, Any
 from tfgraphopt.ir import Attrs, Dim, Node, TensorType, Value
 from tfgraphopt_trt.layerdef import LayerDef
 from tfgraphopt_trt.layers.emission import operands, outputs
-from tfgraphopt_trt.layers.rules import FLOATS, broadcast, check, check_arity, check_dtype, check_same, dims_of, flag, text, typed
+from tfgraphopt_trt.layers.rules import (
+    FLOATS,
+    broadcast,
+    check,
+    check_arity,
+    check_dtype,
+    check_same,
+    dims_of,
+    flag,
+    text,
+    typed,
+)
 
 if TYPE_CHECKING:
     from tfgraphopt_trt.emit import Emitter
@@ -30,7 +41,9 @@ def _infer_matmul(inputs: Sequence[Value], attrs: Attrs) -> list[TensorType]:
     batch_a, rows, inner_a = _matrix(inputs[0], flag(attrs, "transpose_a"))
     batch_b, inner_b, columns = _matrix(inputs[1], flag(attrs, "transpose_b"))
     agree = inner_a is None or inner_b is None or inner_a == inner_b
-    check(agree, f"matrix multiplication of {inputs[0].type} by {inputs[1].type}: {inner_a} columns meet {inner_b} rows")
+    check(
+        agree, f"matrix multiplication of {inputs[0].type} by {inputs[1].type}: {inner_a} columns meet {inner_b} rows"
+    )
     return typed(dtype, (*broadcast("matrix multiplication", batch_a, batch_b), rows, columns))
 
 
@@ -57,7 +70,9 @@ def _subscripts(equation: str, count: int) -> tuple[list[str], str]:
     check(len(terms) == count, f"einsum {equation!r} is for {len(terms)} operands, not {count}")
     for term in [*terms, result]:
         plain = all("a" <= c <= "z" for c in term)
-        check(plain and len(set(term)) == len(term), f"einsum {equation!r}: {term!r} is not distinct lower-case letters")
+        check(
+            plain and len(set(term)) == len(term), f"einsum {equation!r}: {term!r} is not distinct lower-case letters"
+        )
     check(set(result) <= set("".join(terms)), f"einsum {equation!r} has a result subscript that no operand has")
     return terms, result
 

@@ -9,7 +9,19 @@ from tfgraphopt.ir import Attrs, Dim, Node, TensorType, Value
 from tfgraphopt_trt.layerdef import LayerDef, LayerError
 from tfgraphopt_trt.layers.emission import mask, operands, outputs
 from tfgraphopt_trt.layers.rules import (
-    FLOATS, broadcast, check, check_arity, check_axes, check_dtype, check_same, dims_of, integer, ints, merge_dims, number, typed,
+    FLOATS,
+    broadcast,
+    check,
+    check_arity,
+    check_axes,
+    check_dtype,
+    check_same,
+    dims_of,
+    integer,
+    ints,
+    merge_dims,
+    number,
+    typed,
 )  # fmt: skip
 
 if TYPE_CHECKING:

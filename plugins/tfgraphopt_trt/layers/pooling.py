@@ -11,7 +11,17 @@ from tfgraphopt.ir import Attrs, Node, TensorType, Value
 from tfgraphopt_trt.layerdef import LayerDef
 from tfgraphopt_trt.layers.emission import member, outputs
 from tfgraphopt_trt.layers.rules import (
-    FLOATS, check, check_arity, check_dtype, dims_of, flag, integer, ints, number, text, typed,
+    FLOATS,
+    check,
+    check_arity,
+    check_dtype,
+    dims_of,
+    flag,
+    integer,
+    ints,
+    number,
+    text,
+    typed,
 )  # fmt: skip
 from tfgraphopt_trt.layers.spatial import Window, channels_first, channels_last, framed
 

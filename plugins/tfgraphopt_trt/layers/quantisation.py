@@ -8,7 +8,17 @@ from typing import TYPE_CHECKING, Any
 from tfgraphopt.ir import Attrs, DType, Node, TensorType, Value
 from tfgraphopt_trt.layerdef import LayerDef
 from tfgraphopt_trt.layers.emission import outputs
-from tfgraphopt_trt.layers.rules import FLOATS, QUANTISED, check, check_arity, check_axis, check_dtype, dims_of, element_type, typed
+from tfgraphopt_trt.layers.rules import (
+    FLOATS,
+    QUANTISED,
+    check,
+    check_arity,
+    check_axis,
+    check_dtype,
+    dims_of,
+    element_type,
+    typed,
+)
 
 if TYPE_CHECKING:
     from tfgraphopt_trt.emit import Emitter

@@ -9,7 +9,20 @@ from tfgraphopt.ir import Attrs, DType, Node, TensorType, Value
 from tfgraphopt_trt.layerdef import LayerDef
 from tfgraphopt_trt.layers.emission import mask, member, outputs
 from tfgraphopt_trt.layers.rules import (
-    FLOATS, NUMBERS, WIDE, check, check_arity, check_axes, check_axis, check_dtype, dims_of, flag, integer, ints, text, typed,
+    FLOATS,
+    NUMBERS,
+    WIDE,
+    check,
+    check_arity,
+    check_axes,
+    check_axis,
+    check_dtype,
+    dims_of,
+    flag,
+    integer,
+    ints,
+    text,
+    typed,
 )  # fmt: skip
 
 if TYPE_CHECKING:

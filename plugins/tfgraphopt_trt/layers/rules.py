@@ -129,7 +129,9 @@ def text(attrs: Attrs, name: str, allowed: Iterable[str] = ()) -> str:
     """A word; LayerError when it is not one of ``allowed``."""
     value = attrs[name]
     words = tuple(allowed)
-    check(isinstance(value, str) and (not words or value in words), f"{name} {value!r} is not one of {', '.join(words)}")
+    check(
+        isinstance(value, str) and (not words or value in words), f"{name} {value!r} is not one of {', '.join(words)}"
+    )
     return str(value)
 
 

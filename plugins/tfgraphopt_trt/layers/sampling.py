@@ -12,7 +12,17 @@ from tfgraphopt.ir import Attrs, Dim, Node, TensorType, Value
 from tfgraphopt_trt.layerdef import LayerDef
 from tfgraphopt_trt.layers.emission import member, outputs
 from tfgraphopt_trt.layers.rules import (
-    FLOATS, INDICES, check, check_arity, check_dtype, dims_of, flag, ints, number, text, typed,
+    FLOATS,
+    INDICES,
+    check,
+    check_arity,
+    check_dtype,
+    dims_of,
+    flag,
+    ints,
+    number,
+    text,
+    typed,
 )  # fmt: skip
 from tfgraphopt_trt.shape_values import known_values
 
@@ -33,7 +43,9 @@ def _infer(inputs: Sequence[Value], attributes: Attrs) -> list[TensorType]:
     dtype, dims = check_dtype(inputs[0], FLOATS, "resize"), dims_of(inputs[0])
     result = _result_dims(inputs, attributes, dims)
     check(len(result) == len(dims), f"resize of {len(dims)} dimensions to {len(result)}")
-    changed = [i for i, (a, b) in enumerate(zip(dims, result, strict=True)) if a is not None and b is not None and a != b]
+    changed = [
+        i for i, (a, b) in enumerate(zip(dims, result, strict=True)) if a is not None and b is not None and a != b
+    ]
     check(len(changed) <= MOST_AXES[mode], f"{mode} resize of axes {changed}; TensorRT does at most {MOST_AXES[mode]}")
     # TensorRT wants the axes that linear and cubic resizing change to be the last ones.
     wrong = [i for i in changed if i < len(dims) - MOST_AXES[mode]]
@@ -44,7 +56,9 @@ def _infer(inputs: Sequence[Value], attributes: Attrs) -> list[TensorType]:
 def _result_dims(inputs: Sequence[Value], attributes: Attrs, dims: Sequence[Dim]) -> Sequence[Dim]:
     if len(inputs) == 2:
         check_dtype(inputs[1], INDICES, "resize size")
-        check(inputs[1].shape.dims == (len(dims),), f"the size of resize is {inputs[1].type} for {len(dims)} dimensions")
+        check(
+            inputs[1].shape.dims == (len(dims),), f"the size of resize is {inputs[1].type} for {len(dims)} dimensions"
+        )
         return known_values(inputs[1]) or (None,) * len(dims)
     if attributes.get("size") is not None:
         return ints(attributes, "size")
@@ -171,7 +185,11 @@ def _axes(tf: Any, inputs: Sequence[Any], attributes: Attrs) -> list[_Axis]:
         scale = None if scales is None or len(inputs) == 2 or attributes.get("size") is not None else scales[i]
         if (scale == 1.0) or (isinstance(new, int) and isinstance(old, int) and new == old):
             continue
-        step = tf.cast(old, tf.float32) / tf.cast(new, tf.float32) if scale is None else tf.constant(1.0 / scale, tf.float32)
+        step = (
+            tf.cast(old, tf.float32) / tf.cast(new, tf.float32)
+            if scale is None
+            else tf.constant(1.0 / scale, tf.float32)
+        )
         axes.append(_Axis(tf, i, rank, old, new, step))
     return axes
 

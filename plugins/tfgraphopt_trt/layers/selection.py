@@ -9,8 +9,21 @@ from tfgraphopt.ir import Attrs, Dim, DType, Node, TensorType, Value
 from tfgraphopt_trt.layerdef import LayerDef
 from tfgraphopt_trt.layers.emission import mask, member, operands, outputs
 from tfgraphopt_trt.layers.rules import (
-    FLOATS, INDICES, NUMBERS, WIDE, check, check_arity, check_axis, check_dtype, check_same, dims_of, element_type, integer,
-    merge_dims, text, typed,
+    FLOATS,
+    INDICES,
+    NUMBERS,
+    WIDE,
+    check,
+    check_arity,
+    check_axis,
+    check_dtype,
+    check_same,
+    dims_of,
+    element_type,
+    integer,
+    merge_dims,
+    text,
+    typed,
 )  # fmt: skip
 from tfgraphopt_trt.shape_values import known_values
 
@@ -106,7 +119,10 @@ def _infer_nms(inputs: Sequence[Value], attrs: Attrs) -> list[TensorType]:
     check_dtype(most, {DType.INT32}, "nms max_boxes")
     for value in (most, iou, score):
         check(value.shape.dims == (), f"a limit of nms is {value.type}, not a scalar")
-    check(len(dims_of(boxes)) == 3 and len(dims_of(scores)) == 3, "nms takes boxes [batch,n,4] and scores [batch,n,classes]")
+    check(
+        len(dims_of(boxes)) == 3 and len(dims_of(scores)) == 3,
+        "nms takes boxes [batch,n,4] and scores [batch,n,classes]",
+    )
     merge_dims("nms", dims_of(boxes), [*dims_of(scores)[:2], 4])
     dtype = element_type(attrs, "indices", INDICES)
     return [*typed(dtype, (None, 3)), *typed(DType.INT32, ())]
@@ -129,7 +145,11 @@ def _mean_nms(tf: Any, inputs: Sequence[Any], attrs: Attrs) -> Sequence[Any]:
     places = tf.range(batch * classes)
     kept = tf.map_fn(one, places, fn_output_signature=tf.TensorSpec([None], tf.int32))
     shape = tf.shape(kept)
-    columns = [tf.broadcast_to((places // classes)[:, None], shape), tf.broadcast_to((places % classes)[:, None], shape), kept]
+    columns = [
+        tf.broadcast_to((places // classes)[:, None], shape),
+        tf.broadcast_to((places % classes)[:, None], shape),
+        kept,
+    ]
     found = tf.boolean_mask(tf.stack(columns, axis=-1), kept >= 0)
     return [tf.cast(found, element_type(attrs, "indices", INDICES).tf_name), tf.shape(found)[0]]
 

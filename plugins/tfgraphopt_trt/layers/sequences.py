@@ -9,7 +9,20 @@ from tfgraphopt.ir import Attrs, Dim, DType, Node, TensorType, Value
 from tfgraphopt_trt.layerdef import LayerDef
 from tfgraphopt_trt.layers.emission import index_tensor, member, operands, outputs
 from tfgraphopt_trt.layers.rules import (
-    INDICES, MOVABLE, WIDE, check, check_arity, check_axis, check_dtype, check_same, dims_of, flag, integer, ints, merge_dims, text,
+    INDICES,
+    MOVABLE,
+    WIDE,
+    check,
+    check_arity,
+    check_axis,
+    check_dtype,
+    check_same,
+    dims_of,
+    flag,
+    integer,
+    ints,
+    merge_dims,
+    text,
     typed,
 )  # fmt: skip
 from tfgraphopt_trt.shape_values import known_values
@@ -49,7 +62,9 @@ def _infer_reverse(inputs: Sequence[Value], attrs: Attrs) -> list[TensorType]:
     check_dtype(inputs[0], MOVABLE, "reverse_sequence")
     check_dtype(inputs[1], INDICES, "reverse_sequence lengths")
     dims = dims_of(inputs[0])
-    batch, sequence = (check_axis(integer(attrs, n), len(dims), "reverse_sequence") for n in ("batch_axis", "sequence_axis"))
+    batch, sequence = (
+        check_axis(integer(attrs, n), len(dims), "reverse_sequence") for n in ("batch_axis", "sequence_axis")
+    )
     check(batch != sequence, f"reverse_sequence has axis {batch} as batch and as sequence")
     check(len(dims_of(inputs[1])) == 1, f"the lengths of reverse_sequence are {inputs[1].type}, not a vector")
     (count,) = merge_dims("reverse_sequence", dims_of(inputs[1]), [dims[batch]])
@@ -87,7 +102,11 @@ def _infer_one_hot(inputs: Sequence[Value], attrs: Attrs) -> list[TensorType]:
 def _mean_one_hot(tf: Any, inputs: Sequence[Any], attrs: Attrs) -> Sequence[Any]:
     indices, values, depth = inputs
     count = tf.cast(depth, tf.int32)
-    return [tf.one_hot(indices, count, on_value=values[1], off_value=values[0], axis=integer(attrs, "axis"), dtype=values.dtype)]
+    return [
+        tf.one_hot(
+            indices, count, on_value=values[1], off_value=values[0], axis=integer(attrs, "axis"), dtype=values.dtype
+        )
+    ]
 
 
 def _emit_one_hot(e: Emitter, node: Node) -> Sequence[Any]:

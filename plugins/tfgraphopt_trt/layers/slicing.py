@@ -40,7 +40,10 @@ def _check_operands(inputs: Sequence[Value], attrs: Attrs, rank: int, mode: str)
     for name, value in zip(_names(attrs), inputs[1:], strict=True):
         check(name in INPUT_OF, f"slice has no operand {name!r}")
         if name == "fill":
-            check(mode == "fill" and value.dtype is inputs[0].dtype, f"slice fills {inputs[0].type} with {value.type} ({mode})")
+            check(
+                mode == "fill" and value.dtype is inputs[0].dtype,
+                f"slice fills {inputs[0].type} with {value.type} ({mode})",
+            )
             check(value.shape.dims == (), f"the fill of slice is {value.shape}, not a scalar")
             continue
         check_dtype(value, INDICES, f"slice {name}")
@@ -61,7 +64,10 @@ def _check_axis(axis: int, dim: Dim, start: Dim, size: Dim, stride: Dim, mode: s
     if mode != "strict_bounds" or dim is None or start is None or size is None or stride is None or size == 0:
         return
     last = start + (size - 1) * stride
-    check(0 <= min(start, last) and max(start, last) < dim, f"slice reads {start} to {last} of {dim} elements along axis {axis}")
+    check(
+        min(start, last) >= 0 and max(start, last) < dim,
+        f"slice reads {start} to {last} of {dim} elements along axis {axis}",
+    )
 
 
 # -- meaning ---------------------------------------------------------------------------------------------------------

@@ -38,7 +38,9 @@ class Window:
         same = text(attributes, "padding", PADDINGS) == "same_upper"
         dilation = ints(attributes, "dilation") if "dilation" in attributes else (1,) * rank
         zeros = (0,) * rank
-        before, after = (zeros, zeros) if same else (ints(attributes, "pre") or zeros, ints(attributes, "post") or zeros)
+        before, after = (
+            (zeros, zeros) if same else (ints(attributes, "pre") or zeros, ints(attributes, "post") or zeros)
+        )
         window = cls(tuple(size), ints(attributes, "stride"), dilation, same, before, after)
         window._check(what)
         return window

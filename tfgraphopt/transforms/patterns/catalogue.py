@@ -10,7 +10,7 @@ CANONICAL: tuple[Pattern, ...] = (
     movement.DropReshapeToOwnShape(), movement.CancelSqueeze(), movement.CancelExpandDims(), movement.DropSqueeze(),
     movement.DropPad(), movement.DropSlice(), movement.DropStridedSlice(), movement.DropBroadcast(), movement.DropTile(),
     movement.DropReverse(), movement.DropSelect(),
-    lists.DropConcat(), lists.DropSplit(), lists.CancelConcatOfSplit(), lists.CancelUnpackOfPack(), lists.CancelPackOfUnpack(),
+    lists.DropSplit(), lists.CancelConcatOfSplit(), lists.CancelUnpackOfPack(), lists.CancelPackOfUnpack(),
     lists.PickFromPack(), lists.DropAddN(), lists.AddNOfTwo(),
     arithmetic.NeutralInteger(), arithmetic.NeutralLogical(), arithmetic.DoubleNegation(), arithmetic.Idempotent(),
     arithmetic.ReluBeforeRelu6(), arithmetic.SignBeforeEven(), arithmetic.DivideByPowerOfTwo(), arithmetic.NegatedComparison(),

@@ -14,22 +14,6 @@ from tfgraphopt.transforms.patterns.movement import CANONICALIZE, split_axis
 
 
 @attrs.frozen(slots=True)
-class DropConcat(Pattern):
-    """The concatenation of one tensor is that tensor."""
-
-    name: ClassVar[str] = "drop-concat"
-    host: ClassVar[str] = CANONICALIZE
-
-    def pattern(self, op: PatternOps, x: Value, axis: Value) -> Any:
-        """``ConcatV2`` of one tensor."""
-        return op.ConcatV2(x, axis, N=1)
-
-    def rewrite(self, op: Draft, m: Match) -> Any:
-        """The operand."""
-        return m.x
-
-
-@attrs.frozen(slots=True)
 class DropSplit(Pattern):
     """Splitting into one part gives the operand."""
 
