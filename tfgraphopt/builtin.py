@@ -3,21 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from tfgraphopt.hookspecs import hookimpl
 from tfgraphopt.passes import Pass
+
+if TYPE_CHECKING:
+    from tfgraphopt.rewrite import Pattern
 
 
 @hookimpl
 def tfgraphopt_passes() -> Iterable[type[Pass]]:
     """The generic passes."""
+    from tfgraphopt.transforms.canonicalize import Canonicalize
     from tfgraphopt.transforms.cse import CommonSubexpressionElimination
     from tfgraphopt.transforms.dead_code import DeadCodeElimination
     from tfgraphopt.transforms.fold_constants import FoldConstants
+    from tfgraphopt.transforms.fuse import Fuse
     from tfgraphopt.transforms.identity import RemoveIdentity
     from tfgraphopt.transforms.infer_types import InferTypes
     from tfgraphopt.transforms.inline_functions import InlineFunctions
 
     return [
-        CommonSubexpressionElimination, DeadCodeElimination, FoldConstants, InferTypes, InlineFunctions, RemoveIdentity,
+        Canonicalize, CommonSubexpressionElimination, DeadCodeElimination, FoldConstants, Fuse, InferTypes, InlineFunctions, RemoveIdentity,
     ]  # fmt: skip
+
+
+@hookimpl
+def tfgraphopt_patterns() -> Iterable[Pattern]:
+    """The rules that "canonicalize" and "fuse" apply."""
+    from tfgraphopt.transforms.patterns.catalogue import PATTERNS
+
+    return PATTERNS

@@ -29,6 +29,7 @@ from tfgraphopt.ir import (
     ArgDef, AttrDef, AttrPlaceholder, AttrValue, DType, FuncRef, Graph, Module, Node, OpDef, OpTable, Shape, Tensor, TensorType,
     Value, constant_of,
 )  # fmt: skip
+from tfgraphopt.ir.names import LEGAL_NAME
 
 GraphDef = graph_pb2.GraphDef
 _LOOP_OPS = frozenset({"NextIteration", "RefNextIteration"})
@@ -578,8 +579,10 @@ def _export_signature(name: str, graph: Graph, proto: function_pb2.FunctionDef) 
     if not same_args:
         signature.ClearField("input_arg")
         proto.ClearField("arg_attr")
-        for value in graph.inputs:
+        for index, value in enumerate(graph.inputs):
             signature.input_arg.add(name=value.name_hint, type=value.dtype.number)
+            if value.shape.rank is not None:
+                proto.arg_attr[index].attr["_output_shapes"].CopyFrom(attr_to_proto((value.shape,), "list(shape)"))
     if [a.name for a in signature.output_arg] != list(graph.output_names):
         signature.ClearField("output_arg")
         for out, value in zip(graph.output_names, graph.outputs, strict=True):

@@ -52,9 +52,12 @@ def _is_op_def(item: object) -> bool:
 
 
 def _is_pass(item: object) -> bool:
-    from tfgraphopt.passes import Pass
+    from tfgraphopt.passes import Pass, check_pass_class
 
-    return isinstance(item, type) and issubclass(item, Pass)
+    if not (isinstance(item, type) and issubclass(item, Pass)):
+        return False
+    check_pass_class(item)
+    return True
 
 
 def _is_pattern(item: object) -> bool:

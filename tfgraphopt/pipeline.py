@@ -102,13 +102,14 @@ def _edited(steps: Sequence[Step], name: str, new: Sequence[Step]) -> tuple[Step
 
 def check_order(passes: Sequence[Pass]) -> None:
     """PipelineError when a pass stands where it must not, naming it and the other one."""
-    position = {p.name: i for i, p in enumerate(passes)}
+    last = {p.name: i for i, p in enumerate(passes)}
+    first = {p.name: len(passes) - 1 - i for i, p in enumerate(reversed(passes))}
     for index, step in enumerate(passes):
         for name in step.after:
-            if position.get(name, -1) > index:
+            if first.get(name, -1) > index:
                 raise PipelineError(f"pass {step.name!r} must come after {name!r}", where=(step.name, name))
         for name in step.before:
-            if position.get(name, index) < index:
+            if last.get(name, index) < index:
                 raise PipelineError(f"pass {step.name!r} must come before {name!r}", where=(step.name, name))
     _check_facts(passes)
 
@@ -148,12 +149,20 @@ def solve(passes: Iterable[Pass]) -> Pipeline:
     while earlier:
         ready = [name for name, needed in earlier.items() if not needed]
         if not ready:
-            raise PipelineError("the wishes of these passes contradict each other", where=sorted(earlier))
+            raise PipelineError("the wishes of these passes contradict each other", where=_cycle(earlier))
         order.append(by_name[ready[0]])
         del earlier[ready[0]]
         for needed in earlier.values():
             needed.discard(ready[0])
     return Pipeline(order)
+
+
+def _cycle(earlier: Mapping[str, set[str]]) -> list[str]:
+    """Passes each of which must come after the next, and the last after the first."""
+    path = [min(earlier)]
+    while (needed := min(earlier[path[-1]])) not in path:
+        path.append(needed)
+    return path[path.index(needed) :]
 
 
 # -- text ----------------------------------------------------------------------------------------------------------------
@@ -174,7 +183,7 @@ def format_value(value: Any) -> str:
     if isinstance(value, (tuple, list, frozenset, set)):
         items = sorted(value) if isinstance(value, (set, frozenset)) else value
         return "[" + ",".join(format_value(v) for v in items) + "]"
-    if isinstance(value, str) and (value in _WORDS or not _BARE.fullmatch(value)):
+    if isinstance(value, str) and (not _BARE.fullmatch(value) or not isinstance(_literal(value), str)):
         return json.dumps(value)
     return repr(value) if isinstance(value, (int, float)) else str(value)
 

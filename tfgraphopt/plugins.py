@@ -12,7 +12,7 @@ import attrs
 import pluggy
 
 from tfgraphopt import hookspecs
-from tfgraphopt.errors import PluginError
+from tfgraphopt.errors import PluginError, TfGraphOptError
 from tfgraphopt.hookspecs import PROJECT, Contributes
 
 DISABLE_VARIABLE = "TFGRAPHOPT_DISABLE_PLUGINS"
@@ -118,6 +118,9 @@ class _Loader:
         if isinstance(plugin, type):
             self._fail(info, "", "is a class; register an instance or a module", None)
             return
+        if info.name in self.infos:
+            self._fail(info, "", f"has the name of another plugin, {self.infos[info.name]}", None)
+            return
         try:
             self.manager.register(plugin, info.name)
         except Exception as error:
@@ -142,9 +145,7 @@ class _Loader:
         self._fail(info, "", "does not fit the hooks", error)
 
     def _fail(self, info: PluginInfo, hook: str, what: str, cause: Exception | None) -> None:
-        where = f"{info}, hook {hook}" if hook else str(info)
-        error = PluginError(f"plugin {where} {what}", where=(info.name,), why=repr(cause) if cause else "")
-        error.__cause__ = cause
+        error = _failure(info, hook, what, cause)
         if self.strict:
             raise error
         self.failures.append(error)
@@ -192,31 +193,49 @@ class _Loader:
         return tuple(sorted(c.name for c in callers))
 
     def _call(self, hook: str, arguments: Mapping[str, Any]) -> list[Any]:
+        """What the implementations of ``hook`` return, the last registered first; PluginError names the one that raised."""
         caller = getattr(self.manager.hook, hook, None)
-        if caller is None:
-            return []
-        results: list[Any] = caller(**arguments)
+        results: list[Any] = []
+        for impl in reversed(caller.get_hookimpls() if caller is not None else ()):
+            info = self.infos[impl.plugin_name]
+            try:
+                result = impl.function(*(arguments[name] for name in impl.argnames))
+            except TfGraphOptError as error:
+                error.add_note(f"raised by plugin {info}, hook {hook}")
+                raise
+            except Exception as error:
+                raise _failure(info, hook, "failed", error) from error
+            results += [] if result is None else [result]
         return results
+
+
+def _failure(info: PluginInfo, hook: str, what: str, cause: Exception | None) -> PluginError:
+    where = f"{info}, hook {hook}" if hook else str(info)
+    error = PluginError(f"plugin {where} {what}", where=(info.name,), why=repr(cause) if cause else "")
+    error.__cause__ = cause
+    return error
 
 
 def _resolve(
     hook: str, spec: Contributes, found: Sequence[Contribution], prefer: Mapping[str, str]
 ) -> dict[str, Contribution]:
-    table: dict[str, Contribution] = {}
+    claims: dict[str, list[Contribution]] = {}
     for contribution in found:
         for key in spec.keys(contribution.item):
-            other = table.get(key)
-            table[key] = contribution if other is None else _choose(hook, key, other, contribution, prefer)
-    return table
+            claims.setdefault(key, []).append(contribution)
+    return {key: _choose(hook, key, rivals, prefer.get(key)) for key, rivals in claims.items()}
 
 
-def _choose(hook: str, key: str, one: Contribution, two: Contribution, prefer: Mapping[str, str]) -> Contribution:
-    wanted = prefer.get(key)
-    for this, that in ((one, two), (two, one)):
-        if wanted == this.plugin or (wanted is None and getattr(this.item, "overrides", "") == that.plugin):
-            return this
+def _choose(hook: str, key: str, rivals: Sequence[Contribution], wanted: str | None) -> Contribution:
+    left = [c for c in rivals if c.plugin == wanted]
+    if not left:
+        overridden = {getattr(c.item, "overrides", "") for c in rivals}
+        left = [c for c in rivals if c.plugin not in overridden]
+    if len(left) == 1:
+        return left[0]
+    names = sorted({c.plugin for c in rivals})
     raise PluginError(
-        f"plugins {one.plugin!r} and {two.plugin!r} both claim {key!r} ({hook})",
-        where=(one.plugin, two.plugin),
-        hint=f"prefer one of them ({{{key!r}: {one.plugin!r}}}), switch one off, or let one declare that it overrides the other",
+        f"plugins {' and '.join(map(repr, names))} {'both' if len(rivals) == 2 else 'all'} claim {key!r} ({hook})",
+        where=names,
+        hint=f"prefer one of them ({{{key!r}: {names[0]!r}}}), switch one off, or let one declare that it overrides the other",
     )

@@ -170,4 +170,13 @@ def inline(graph: Graph, call: Node, body: Graph, prefix: str | None = None) -> 
         user.set_control([*(c for c in user.control if c is not call), *ends])
     for old, inner in zip(call.outputs, body.outputs, strict=True):
         old.replace_uses(values[inner])
+    _hand_over_keep(graph, call, ends)
     graph.erase(call)
+
+
+def _hand_over_keep(graph: Graph, call: Node, ends: Sequence[Node]) -> None:
+    """What had to be run by the call's name is now a no-op that waits for everything that the call ran."""
+    kept = [name for name, node in graph.keep.items() if node is call]
+    if kept:
+        waiting = graph.add("NoOp", name=f"{call.name}/done", control=ends, before=call, origin=call.origin)
+        graph.set_keep({name: waiting if name in kept else node for name, node in graph.keep.items()})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
+from rich.console import JustifyMethod
 from rich.markup import escape
 from rich.table import Table
 
@@ -13,17 +14,17 @@ from tfgraphopt.report import Report, SegmentReport
 def segment_table(report: Report) -> Table:
     """One row a segment: nodes, op counts, layers, transposes, engine bytes, build seconds."""
     table = Table(title="segments")
-    for name, justify in _SEGMENT_COLUMNS:
-        table.add_column(name, justify=justify, overflow="fold")  # type: ignore[arg-type]
+    for name, justify in _SEGMENT_COLUMNS.items():
+        table.add_column(name, justify=justify, overflow="fold", no_wrap=name not in ("ops", "status"))
     for segment in report.segments.values():
         table.add_row(*_segment_row(segment))
     return table
 
 
-_SEGMENT_COLUMNS = (
-    ("engine", "left"), ("nodes", "right"), ("ops", "left"), ("layers", "right"), ("transposes", "right"), ("engine", "right"),
-    ("build", "right"), ("status", "left"),
-)  # fmt: skip
+_SEGMENT_COLUMNS: dict[str, JustifyMethod] = {
+    "segment": "left", "nodes": "right", "ops": "left", "layers": "right", "transposes": "right", "engine": "right",
+    "build": "right", "status": "left",
+}  # fmt: skip
 
 
 def _segment_row(segment: SegmentReport) -> tuple[str, ...]:

@@ -215,11 +215,7 @@ FUNCTIONS: dict[str, Function] = {
 """TF ops of arguments ``x`` and ``y``."""
 
 _BITS = "TensorRT has no operations on bits"
-_NOT_EXACT = "TensorRT has no such function, and none of its layers gives it to full accuracy"
-REFUSED = {
-    **dict.fromkeys(("BitwiseAnd", "BitwiseOr", "BitwiseXor", "LeftShift", "RightShift"), _BITS),
-    "NextAfter": "the next representable number needs operations on bits, which TensorRT does not have",
-}
+REFUSED = dict.fromkeys(("BitwiseAnd", "BitwiseOr", "BitwiseXor", "LeftShift", "RightShift"), _BITS)
 """TF ops that have a reason instead of layers."""
 
 
@@ -244,13 +240,18 @@ def convert_atan2(b: LayerBuilder, y: Operand, x: Operand) -> Value:
     return _atan2(b, y, x)
 
 
+@converter("NextAfter")
+def convert_next_after(b: LayerBuilder, x1: Operand) -> Value:
+    """Refused."""
+    raise Unsupported(_BITS)
+
+
 @converter("ApproximateEqual")
 def convert_approximate_equal(b: LayerBuilder, x: Operand, y: Operand, *, tolerance: float) -> Value:
-    """``|x - y| < tolerance``; integers take the tolerance as an integer, as TensorFlow does."""
-    require(b, NUMBERS, x, y)
-    limit = tolerance if x.dtype in FLOATS else int(tolerance)
+    """``|x - y| < tolerance``."""
+    require(b, FLOATS, x, y)
     distance = b.unary(b.elementwise(x, y, "sub"), "abs")
-    return b.elementwise(distance, b.scalar(limit, distance), "less")
+    return b.elementwise(distance, b.scalar(tolerance, distance), "less")
 
 
 @converter("AddN")
@@ -266,5 +267,5 @@ def convert_add_n(b: LayerBuilder, inputs: Operands) -> Value:
 CONVERTERS: tuple[Converter, ...] = (
     *(_named(op, function) for op, function in FUNCTIONS.items()),
     *(_named(op, _refusing(reason)) for op, reason in REFUSED.items()),
-    convert_atan2, convert_approximate_equal, convert_add_n,
+    convert_atan2, convert_next_after, convert_approximate_equal, convert_add_n,
 )  # fmt: skip

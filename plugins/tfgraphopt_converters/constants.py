@@ -73,7 +73,7 @@ def range_(b: LayerBuilder, start: Operand, limit: Operand, delta: Operand) -> V
 
 
 def _steps(b: LayerBuilder, first: Size, last: Size, step: Size) -> Size:
-    """``ceil((last - first) / step)`` for steps of either sign: a floor division after adding ``step`` less its sign."""
+    """``ceil((last - first) / step)`` for a step of either sign, by a floor division."""
     sign: Size = int(np.sign(step)) if isinstance(step, int) else b.unary(step, "sign")
     reach = sizes.subtract(b, sizes.add(b, sizes.subtract(b, last, first), step), sign)
     return sizes.floor_divide(b, reach, step)

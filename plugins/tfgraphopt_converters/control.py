@@ -19,24 +19,29 @@ REASONS: Mapping[str, tuple[str, ...]] = {
     "it computes nothing; it only orders other nodes": ("NoOp",),
     _REPORT: ("Assert", "Print", "PrintV2", "StringFormat", "Abort"),
     _RANDOM: (
-        "RandomUniform", "RandomUniformInt", "RandomStandardNormal", "TruncatedNormal", "RandomShuffle", "Multinomial", "RandomGamma",
-        "RandomPoissonV2", "StatelessRandomUniform", "StatelessRandomUniformV2", "StatelessRandomNormal", "StatelessRandomNormalV2",
-        "StatelessTruncatedNormal", "StatelessTruncatedNormalV2", "StatelessMultinomial", "ParameterizedTruncatedNormal",
+        "RandomUniform", "RandomUniformInt", "RandomStandardNormal", "TruncatedNormal", "RandomShuffle", "Multinomial",
+        "RandomGamma", "RandomPoissonV2", "StatelessRandomUniform", "StatelessRandomUniformV2", "StatelessRandomNormal",
+        "StatelessRandomNormalV2", "StatelessTruncatedNormal", "StatelessTruncatedNormalV2", "StatelessMultinomial",
+        "ParameterizedTruncatedNormal",
     ),
     _UNIQUE: ("Unique", "UniqueV2", "UniqueWithCounts", "UniqueWithCountsV2", "ListDiff"),
     _SEGMENT: (
-        "SegmentSum", "SegmentMean", "SegmentMax", "SegmentMin", "SegmentProd", "SegmentSumV2", "SegmentMaxV2", "SegmentMinV2",
-        "SegmentProdV2", "UnsortedSegmentSum", "UnsortedSegmentMax", "UnsortedSegmentMin", "UnsortedSegmentProd",
-        "SparseSegmentSum", "SparseSegmentMean", "SparseSegmentSqrtN",
+        "SegmentSum", "SegmentMean", "SegmentMax", "SegmentMin", "SegmentProd", "SegmentSumV2", "SegmentMaxV2",
+        "SegmentMinV2", "SegmentProdV2", "UnsortedSegmentSum", "UnsortedSegmentMax", "UnsortedSegmentMin",
+        "UnsortedSegmentProd", "SparseSegmentSum", "SparseSegmentMean", "SparseSegmentSqrtN",
     ),
     _STITCH: ("DynamicPartition", "DynamicStitch", "ParallelDynamicStitch"),
     _STATE: (
-        "ResourceGather", "ResourceGatherNd", "ReadVariableOp", "VariableV2", "VarHandleOp", "AssignVariableOp", "Assign",
-        "LookupTableFindV2", "HashTableV2",
+        "ResourceGather", "ResourceGatherNd", "ReadVariableOp", "VariableV2", "VarHandleOp", "AssignVariableOp",
+        "Assign", "LookupTableFindV2", "HashTableV2",
     ),
-    "TensorFlow computes it on the host to place concatenated pieces; nothing in a frozen graph needs it": ("ConcatOffset",),
+    "TensorFlow computes on the host where pieces lie that it concatenates; it belongs to gradients": (
+        "ConcatOffset",
+    ),
     "TensorRT takes boxes, not overlaps": ("NonMaxSuppressionWithOverlaps",),
-    "TensorRT has no strings": ("AsString", "StringJoin", "StringSplitV2", "RegexReplace", "DecodeJpeg", "DecodePng", "DecodeRaw"),
+    "TensorRT has no strings": (
+        "AsString", "StringJoin", "StringSplitV2", "RegexReplace", "DecodeJpeg", "DecodePng", "DecodeRaw",
+    ),
 }  # fmt: skip
 """Ops by the reason why they are not converted."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import attrs
@@ -32,6 +33,11 @@ class Diagonals:
     rows: int
     columns: int
     align: str
+
+    @classmethod
+    def of(cls, numbers: Sequence[int], sides: Sequence[int], align: str) -> Diagonals:
+        """Those between a pair of ``numbers`` of a matrix with the two ``sides``."""
+        return cls(numbers[0], numbers[1], sides[0], sides[1], align)
 
     @property
     def is_single(self) -> bool:
@@ -112,7 +118,7 @@ def matrix_diag(b: LayerBuilder, diagonal: Operand) -> Value:
 def _from_diagonals(
     b: LayerBuilder, diagonal: Value, k: Tensor, align: str, shape: tuple[int, ...], otherwise: Value
 ) -> Value:
-    parts = Diagonals(*_range(k), *shape, align)
+    parts = Diagonals.of(_range(k), shape, align)
     places, inside = parts.unpacked()
     found = _picked(b, diagonal, 1 if parts.is_single else 2, places)
     return b.select(b.constant(inside), found, otherwise)
@@ -152,7 +158,7 @@ def matrix_diag_part_v3(
     b: LayerBuilder, input: Operand, k: Weights, padding_value: Operand, *, align: str = "LEFT_LEFT"
 ) -> Value:
     """Diagonals of matrices of known size, packed in any alignment."""
-    parts = Diagonals(*_range(k), *_known(b, input, 2, "matrix"), align)
+    parts = Diagonals.of(_range(k), _known(b, input, 2, "matrix"), align)
     places, inside = parts.packed()
     if parts.is_single:
         places, inside = places[0], inside[0]
@@ -165,7 +171,7 @@ def matrix_diag_part(b: LayerBuilder, input: Operand) -> Value:
     """The main diagonals of matrices of known size."""
     if b.op == "DiagPart" and len(input.shape) != 2:
         raise Unsupported("DiagPart of a tensor of rank 4 or more; only that of a matrix is converted")
-    places, _ = Diagonals(0, 0, *_known(b, input, 2, "matrix"), "LEFT_LEFT").packed()
+    places, _ = Diagonals.of((0, 0), _known(b, input, 2, "matrix"), "LEFT_LEFT").packed()
     return _picked(b, input, 2, places[0])
 
 
@@ -190,5 +196,11 @@ def matrix_band_part(b: LayerBuilder, input: Operand, num_lower: Weights, num_up
 
 
 CONVERTERS: tuple[Any, ...] = (
-    matrix_diag, matrix_diag_v3, matrix_set_diag_v3, matrix_set_diag, matrix_diag_part_v3, matrix_diag_part, matrix_band_part,
-)  # fmt: skip
+    matrix_diag,
+    matrix_diag_v3,
+    matrix_set_diag_v3,
+    matrix_set_diag,
+    matrix_diag_part_v3,
+    matrix_diag_part,
+    matrix_band_part,
+)

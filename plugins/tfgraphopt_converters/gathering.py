@@ -113,8 +113,11 @@ def tensor_scatter_update(
 
 
 _COMBINE = {
-    "TensorScatterAdd": "sum", "TensorScatterSub": "sub", "TensorScatterMax": "max", "TensorScatterMin": "min",
-}  # fmt: skip
+    "TensorScatterAdd": "sum",
+    "TensorScatterSub": "sub",
+    "TensorScatterMax": "max",
+    "TensorScatterMin": "min",
+}
 
 
 @converter(*_COMBINE)
@@ -229,6 +232,18 @@ def cross(layers: LayerBuilder, a: Operand, b: Operand) -> Value:
 
 
 CONVERTERS: tuple[Any, ...] = (
-    gather, gather_v2, gather_nd, scatter_nd, tensor_scatter_update, tensor_scatter_combine, one_hot, select, select_v2, where,
-    bucketize, lower_bound, upper_bound, cross,
-)  # fmt: skip
+    gather,
+    gather_v2,
+    gather_nd,
+    scatter_nd,
+    tensor_scatter_update,
+    tensor_scatter_combine,
+    one_hot,
+    select,
+    select_v2,
+    where,
+    bucketize,
+    lower_bound,
+    upper_bound,
+    cross,
+)

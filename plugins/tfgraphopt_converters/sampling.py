@@ -54,7 +54,7 @@ class Resampling:
         numbers = np.arange(self.new, dtype=F)
         at = (numbers + F(0.5)) * self.scale if self.half_pixel_centers else numbers * self.scale
         picked = np.floor(at) + (at - np.floor(at) >= F(0.5)) if self.align_corners else np.floor(at)
-        return np.clip(picked, 0, self.old - 1).astype(np.int32)
+        return np.asarray(np.clip(picked, 0, self.old - 1), np.int32)
 
     def exact_nearest(self) -> Array:
         """The same without rounding errors of the coordinates."""
@@ -104,10 +104,10 @@ _STEPS = 1024
 
 def _cubic_table(a: float) -> Array:
     """Coefficients at i/1024 for an element at distance x (column 0) and 1 + x (column 1)."""
-    a, x = F(a), (np.arange(_STEPS + 1) * 1.0 / _STEPS).astype(F)
-    near = ((a + F(2)) * x - (a + F(3))) * x * x + F(1)
+    c, x = F(a), (np.arange(_STEPS + 1) * 1.0 / _STEPS).astype(F)
+    near = ((c + F(2)) * x - (c + F(3))) * x * x + F(1)
     x = x + F(1)
-    far = ((a * x - F(5) * a) * x + F(8) * a) * x - F(4) * a
+    far = ((c * x - F(5) * c) * x + F(8) * c) * x - F(4) * c
     return np.stack([near, far], 1)
 
 

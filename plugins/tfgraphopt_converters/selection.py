@@ -15,8 +15,8 @@ from tfgraphopt_trt.converter import Weights, converter
 
 # -- non-maximum suppression -----------------------------------------------------------------------------------------
 #
-# All of these use INMSLayer, which TensorRT for RTX can infer shapes for but has no kernels of. Its kernels look at the best 2000
-# (TensorRT's default limit) boxes of a class only.
+# All of these use INMSLayer, which TensorRT for RTX can infer shapes for but has no kernels of. Its kernels look at the
+# best 2000 boxes of a class only (TensorRT's default limit).
 
 
 def _scalar(b: LayerBuilder, x: Value, dtype: DType) -> Value:
@@ -28,9 +28,12 @@ def _suppressed(
 ) -> tuple[Value, Value]:
     """The boxes [n, 4] of one image and class that remain, best first, as int32[m], and m."""
     kept, count = b.nms(
-        b.unsqueeze(boxes, (0,)), b.unsqueeze(scores, (0, 2)), _scalar(b, most, DType.INT32),
-        _scalar(b, iou, boxes.dtype), _scalar(b, least, boxes.dtype),
-    )  # fmt: skip
+        b.unsqueeze(boxes, (0,)),
+        b.unsqueeze(scores, (0, 2)),
+        _scalar(b, most, DType.INT32),
+        _scalar(b, iou, boxes.dtype),
+        _scalar(b, least, boxes.dtype),
+    )
     return b.gather(kept, b.constant(np.array(2, np.int32)), 1), count
 
 
@@ -76,9 +79,15 @@ def _filled_up(b: LayerBuilder, x: Value, most: Value) -> Value:
 
 @converter("NonMaxSuppressionV4")
 def non_max_suppression_v4(
-    b: LayerBuilder, boxes: Operand, scores: Operand, max_output_size: Operand, iou_threshold: Operand, score_threshold: Operand,
-    *, pad_to_max_output_size: bool,
-) -> Sequence[Value]:  # fmt: skip
+    b: LayerBuilder,
+    boxes: Operand,
+    scores: Operand,
+    max_output_size: Operand,
+    iou_threshold: Operand,
+    score_threshold: Operand,
+    *,
+    pad_to_max_output_size: bool,
+) -> Sequence[Value]:
     """The boxes above a score that remain, best first, and their number; filled up with zeros when asked."""
     kept, count = _suppressed(b, boxes, scores, max_output_size, iou_threshold, score_threshold)
     return [_filled_up(b, kept, max_output_size) if pad_to_max_output_size else kept, count]
@@ -86,9 +95,16 @@ def non_max_suppression_v4(
 
 @converter("NonMaxSuppressionV5")
 def non_max_suppression_v5(
-    b: LayerBuilder, boxes: Operand, scores: Operand, max_output_size: Operand, iou_threshold: Operand, score_threshold: Operand,
-    soft_nms_sigma: Weights, *, pad_to_max_output_size: bool,
-) -> Sequence[Value]:  # fmt: skip
+    b: LayerBuilder,
+    boxes: Operand,
+    scores: Operand,
+    max_output_size: Operand,
+    iou_threshold: Operand,
+    score_threshold: Operand,
+    soft_nms_sigma: Weights,
+    *,
+    pad_to_max_output_size: bool,
+) -> Sequence[Value]:
     """As V4, with the scores; only without the softening of scores."""
     if soft_nms_sigma.item() != 0:
         raise Unsupported("TensorRT has no soft non-maximum suppression (soft_nms_sigma is not 0)")
@@ -104,9 +120,17 @@ def non_max_suppression_v5(
 
 @converter("CombinedNonMaxSuppression")
 def combined_non_max_suppression(
-    b: LayerBuilder, boxes: Operand, scores: Operand, max_output_size_per_class: Operand, max_total_size: Weights,
-    iou_threshold: Operand, score_threshold: Operand, *, pad_per_class: bool, clip_boxes: bool,
-) -> Sequence[Value]:  # fmt: skip
+    b: LayerBuilder,
+    boxes: Operand,
+    scores: Operand,
+    max_output_size_per_class: Operand,
+    max_total_size: Weights,
+    iou_threshold: Operand,
+    score_threshold: Operand,
+    *,
+    pad_per_class: bool,
+    clip_boxes: bool,
+) -> Sequence[Value]:
     """Boxes shared by all classes: suppression per class, then the best of all classes of an image.
 
     The scores of the boxes that remain are scattered into a table of -1 and the best of each image are found by top-k,
@@ -123,9 +147,12 @@ def combined_non_max_suppression(
         raise Unsupported(f"{total} results of {count} scores")
     flat = b.squeeze(boxes, (2,))
     kept, _ = b.nms(
-        flat, scores, _scalar(b, max_output_size_per_class, DType.INT32), _scalar(b, iou_threshold, boxes.dtype),
+        flat,
+        scores,
+        _scalar(b, max_output_size_per_class, DType.INT32),
+        _scalar(b, iou_threshold, boxes.dtype),
         _scalar(b, score_threshold, boxes.dtype),
-    )  # fmt: skip
+    )
     best, numbers, found = _best(b, scores, kept, total, count)
     which = b.elementwise(numbers, b.constant(np.full((1, 1), scores.shape[1], np.int32)), "floor_div")
     box = b.elementwise(
@@ -135,7 +162,7 @@ def combined_non_max_suppression(
 
 
 def _best(b: LayerBuilder, scores: Value, kept: Value, total: int, count: int) -> tuple[Value, Value, Value]:
-    """The ``total`` best scores of each image, their places in [classes, boxes], and whether they are ones that remain."""
+    """The ``total`` best scores of each image, their places in [classes, boxes], and whether they remain."""
     table = b.transpose(scores, (0, 2, 1))
     order = b.gather(kept, b.constant(np.array([0, 1, 2], np.int32)), 1)
     none = sizes.filled(b, Tensor.of(np.array(-1, scores.dtype.np), scores.dtype), sizes.sizes_of(b, table))
@@ -145,9 +172,7 @@ def _best(b: LayerBuilder, scores: Value, kept: Value, total: int, count: int) -
     return best, numbers, b.elementwise(best, b.constant(np.full((1, 1), -1), best.dtype), "greater")
 
 
-def _emptied(
-    b: LayerBuilder, boxes: Value, best: Value, which: Value, found: Value, clip: bool
-) -> Sequence[Value]:  # fmt: skip
+def _emptied(b: LayerBuilder, boxes: Value, best: Value, which: Value, found: Value, clip: bool) -> Sequence[Value]:
     """The four results, with zeros where nothing was found."""
     zero = b.constant(np.zeros(()), DType.FLOAT)
     if clip:
@@ -168,6 +193,11 @@ def reverse_sequence(b: LayerBuilder, input: Operand, seq_lengths: Operand, *, s
 
 
 CONVERTERS: tuple[Any, ...] = (
-    non_max_suppression, non_max_suppression_v2, non_max_suppression_v3, non_max_suppression_v4, non_max_suppression_v5,
-    combined_non_max_suppression, reverse_sequence,
-)  # fmt: skip
+    non_max_suppression,
+    non_max_suppression_v2,
+    non_max_suppression_v3,
+    non_max_suppression_v4,
+    non_max_suppression_v5,
+    combined_non_max_suppression,
+    reverse_sequence,
+)

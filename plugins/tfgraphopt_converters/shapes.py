@@ -1,4 +1,4 @@
-"""Shapes and layouts: dimensions as tensors, reshapes, transposes, stacking, broadcasting, space and depth and batch."""
+"""Shapes and layouts: dimensions as tensors, reshapes, transposes, stacking, broadcasting, space, depth and batch."""
 
 from __future__ import annotations
 
@@ -289,7 +289,25 @@ def invert_permutation(b: LayerBuilder, x: Operand) -> Value:
 
 
 CONVERTERS: tuple[Any, ...] = (
-    shape, shape_n, size, rank, reshape, expand_dims, squeeze, transpose, pack, broadcast_to, broadcast_args, tile, depth_to_space,
-    space_to_depth, space_to_batch_nd, batch_to_space_nd, space_to_batch, batch_to_space, data_format_vec_permute,
-    data_format_dim_map, invert_permutation,
-)  # fmt: skip
+    shape,
+    shape_n,
+    size,
+    rank,
+    reshape,
+    expand_dims,
+    squeeze,
+    transpose,
+    pack,
+    broadcast_to,
+    broadcast_args,
+    tile,
+    depth_to_space,
+    space_to_depth,
+    space_to_batch_nd,
+    batch_to_space_nd,
+    space_to_batch,
+    batch_to_space,
+    data_format_vec_permute,
+    data_format_dim_map,
+    invert_permutation,
+)

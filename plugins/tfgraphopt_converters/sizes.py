@@ -106,20 +106,19 @@ def if_negative(b: LayerBuilder, x: Size, then: Callable[[], Size]) -> Size:
 
 def product(b: LayerBuilder, sizes: Iterable[Size]) -> Size:
     """The product of ``sizes``."""
-    known, total = 1, None
-    for size in sizes:
-        if isinstance(size, int):
-            known *= size
-        else:
-            total = size if total is None else multiply(b, total, size)
-    return known if total is None else multiply(b, total, known)
+    ordered = sorted(sizes, key=lambda s: isinstance(s, int), reverse=True)  # the numbers first: they cost nothing
+    result: Size = 1
+    for size in ordered:
+        result = multiply(b, size, result)
+    return result
 
 
 def total(b: LayerBuilder, sizes: Iterable[Size]) -> Size:
     """The sum of ``sizes``."""
+    ordered = sorted(sizes, key=lambda s: isinstance(s, int), reverse=True)
     result: Size = 0
-    for size in sizes:
-        result = size if isinstance(result, int) and result == 0 else add(b, result, size)
+    for size in ordered:
+        result = add(b, size, result)
     return result
 
 
@@ -196,14 +195,11 @@ class Cut:
 def cut(
     b: LayerBuilder, x: Value, cuts: Mapping[int, Cut], mode: str = "strict_bounds", fill: Value | None = None
 ) -> Value:
-    """``x`` cut along the axes in ``cuts`` and whole along the others, by one slice layer (by none when nothing is
-    cut).
-    """
+    """``x`` cut along the axes in ``cuts`` and whole along the others, by one slice layer (or none)."""
     cuts = {a: c for a, c in cuts.items() if not _is_whole(x, a, c)}
     if not cuts:
         return x
-    whole = [d if d is not None or i in cuts else size_of(b, x, i) for i, d in enumerate(x.shape)]
-    parts = [cuts[i] if i in cuts else Cut(0, d) for i, d in enumerate(whole) if d is not None or i in cuts]
+    parts = [cuts[i] if i in cuts else Cut(0, size_of(b, x, i)) for i in range(len(x.shape))]
     start, size, stride = (pack(b, [getattr(c, field) for c in parts]) for field in ("start", "size", "stride"))
     return b.slice(x, start, size, stride, mode=mode, fill=fill)
 

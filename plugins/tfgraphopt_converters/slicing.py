@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
 
 import attrs
@@ -154,8 +153,12 @@ def _reads_size(r: _Range, bound: Size) -> bool:
 
 def _pieces(b: LayerBuilder, x: Value, axis: int, counts: Sequence[Size]) -> list[Value]:
     """``x`` cut along ``axis`` into pieces of ``counts`` elements."""
-    starts = itertools.accumulate(counts, lambda m, n: sizes.add(b, m, n), initial=0)
-    return [sizes.cut(b, x, {axis: Cut(start, count)}) for start, count in zip(starts, counts, strict=False)]
+    pieces: list[Value] = []
+    start: Size = 0
+    for count in counts:
+        pieces.append(sizes.cut(b, x, {axis: Cut(start, count)}))
+        start = sizes.add(b, start, count)
+    return pieces
 
 
 @converter("Split")

@@ -101,7 +101,7 @@ def extract_volume_patches(
 
 @attrs.frozen(slots=True)
 class _Samples:
-    """Where a crop samples one axis: float coordinates [boxes, samples], whether they are inside, and the axis' size."""
+    """Where a crop samples one axis: coordinates [boxes, samples], which of them are inside, and the axis' size."""
 
     at: Value
     inside: Value

@@ -21,19 +21,6 @@ def _layer(operation: str, dtypes: frozenset[DType] = FLOATS) -> Function:
     return apply
 
 
-def _rounding(operation: str) -> Function:
-    def apply(b: LayerBuilder, x: Value) -> Value:
-        require(b, NUMBERS, x)
-        return x if x.dtype in INTEGERS else b.unary(x, operation)
-
-    return apply
-
-
-def _reciprocal(b: LayerBuilder, x: Value) -> Value:
-    require(b, NUMBERS, x)
-    return b.unary(x, "recip") if x.dtype in FLOATS else b.elementwise(b.scalar(1, x), x, "div")
-
-
 def _rsqrt(b: LayerBuilder, x: Value) -> Value:
     require(b, FLOATS, x)
     return b.unary(b.unary(x, "sqrt"), "recip")
@@ -126,7 +113,7 @@ FUNCTIONS: dict[str, Function] = {
     "Ceil": _layer("ceil"),
     "Floor": _layer("floor"),
     "Rint": _layer("round"),
-    "Round": _rounding("round"),
+    "Round": _layer("round"),
     "Erf": _layer("erf"),
     "Abs": _layer("abs", NUMBERS),
     "Neg": _layer("neg", NUMBERS),
@@ -136,8 +123,8 @@ FUNCTIONS: dict[str, Function] = {
     "IsFinite": _is_finite,
     "LogicalNot": _layer("not", BOOLS),
     "Invert": _invert,
-    "Reciprocal": _reciprocal,
-    "Inv": _reciprocal,
+    "Reciprocal": _layer("recip"),
+    "Inv": _layer("recip"),
     "Rsqrt": _rsqrt,
     "Square": _square,
     "Expm1": expm1,

@@ -1,12 +1,13 @@
 """The layout problem of a graph: which layer works in which order, so that as few bytes as possible are permuted.
 
 Transposes are taken out of the picture: a tensor and its transposes are one :class:`Root`, which its producer makes in one order
-and its readers want in others. Each order that a reader wants and the producer does not make costs the bytes of the tensor once.
+and its readers want in others. Each order that a reader wants and the producer does not make costs the bytes of the tensor once. Orders that differ only
+in where axes of size one stand cost no bytes but a layer; among solutions of equal bytes those with fewer layers are better.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import attrs
 
@@ -15,6 +16,8 @@ from tfgraphopt_layout.permutations import Perm, compose, identity, moving
 from tfgraphopt_layout.rules import Carried, LayoutRule, Slot, checked, unchanged
 
 TRANSPOSE = "trt.transpose"
+LAYER_BITS = 24
+"""A cost is bytes times two to this power plus layers, so that no number of layers outweighs a byte."""
 
 
 @attrs.frozen(slots=True, eq=False)
@@ -40,6 +43,11 @@ class Root:
     def key(self, perm: Perm) -> Perm:
         """Equal for orders that do not differ in memory."""
         return moving(perm, self.value.shape.known())
+
+    @property
+    def tiers(self) -> tuple[tuple[Callable[[Perm], Perm], int], ...]:
+        """What two orders must agree in, and what each further one costs: in memory, bytes; in everything, a layer."""
+        return ((self.key, self.weight << LAYER_BITS), (_whole, 1))
 
 
 @attrs.define(slots=True, eq=False)
@@ -127,15 +135,18 @@ class Problem:
     # -- cost --------------------------------------------------------------------------------------------------------
 
     def cost(self, root: Root, choice: Mapping[Node, Carried] | None = None) -> int:
-        """Bytes that are permuted because readers of ``root`` want other orders than it is made in."""
+        """What it costs that readers of ``root`` want other orders than it is made in: bytes and layers (see LAYER_BITS)."""
         if not root.weight or not root.readers:
             return 0
-        wanted = {root.key(self.wanted(r, choice)) for r in root.readers}
-        return root.weight * len(wanted - {root.key(self.made(root, choice))})
+        made = self.made(root, choice)
+        wanted = {self.wanted(r, choice) for r in root.readers}
+        if wanted == {made}:
+            return 0
+        return sum(weight * len({key(w) for w in wanted} - {key(made)}) for key, weight in root.tiers)
 
-    def total(self) -> int:
-        """Bytes that are permuted in all."""
-        return sum(self.cost(root) for root in self.roots.values())
+
+def _whole(perm: Perm) -> Perm:
+    return perm
 
 
 def weigh(value: Value, nominal: int) -> int:

@@ -45,15 +45,15 @@ def single_seeds(problem: Problem) -> list[Seed]:
 
 
 def _demanded(problem: Problem, root: Root) -> Seed | None:
-    made = root.key(problem.made(root))
+    made = problem.made(root)
     wishes = [(problem.is_free(r.node), i, problem.wanted(r)) for i, r in enumerate(root.readers)]
-    others = [w for w in wishes if root.key(w[2]) != made]
+    others = [w for w in wishes if w[2] != made]
     return (root, min(others)[2]) if others else None
 
 
 def _others(problem: Problem, root: Root, perm: Perm) -> bool:
     """Whether a reader that wants another order than ``perm`` may change its mind."""
-    return any(problem.is_free(r.node) and root.key(problem.wanted(r)) != root.key(perm) for r in root.readers)
+    return any(problem.is_free(r.node) and problem.wanted(r) != perm for r in root.readers)
 
 
 def spread(problem: Problem, seeds: Iterable[Seed]) -> dict[Node, Carried]:

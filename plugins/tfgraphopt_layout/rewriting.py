@@ -55,7 +55,7 @@ class _Rewriting:
     def _rewrite(self, node: Node, work: Carried) -> None:
         for index, value in enumerate(node.inputs):
             node.set_input(index, self._operand(node, index, value, work))
-        for name, value in work.attrs.items():
+        for name, value in work.changed.items():
             node.set_attr(name, value)
         for value, perm in zip(node.outputs, work.outputs, strict=True):
             if not is_identity(perm):

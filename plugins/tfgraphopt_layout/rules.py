@@ -30,11 +30,11 @@ class Scramble:
 
 @attrs.frozen(slots=True)
 class Carried:
-    """A layer on permuted tensors: with ``attrs`` changed, on operands in the orders ``inputs``, it gives results in the orders ``outputs``.
+    """A layer on permuted tensors: with attributes ``changed``, on operands in the orders ``inputs``, it gives results in the orders ``outputs``.
 
     Attributes:
         inputs, outputs: one order for every operand and result, of its rank.
-        attrs: the attributes that differ.
+        changed: the attributes that differ.
         lists: operands that hold one number an axis, with the order in which their numbers must be taken.
         listed: the (only) result holds one number an axis; its numbers in this order are the original's.
         scramble: how the elements of the (only) result are mixed, when only constant operands of its readers need to know.
@@ -42,7 +42,7 @@ class Carried:
 
     inputs: tuple[Perm, ...]
     outputs: tuple[Perm, ...]
-    attrs: Mapping[str, AttrValue] = attrs.field(factory=dict)
+    changed: Mapping[str, AttrValue] = attrs.field(factory=dict)
     lists: Mapping[int, Perm] = attrs.field(factory=dict)
     listed: Perm | None = None
     scramble: Scramble | None = None
@@ -122,7 +122,7 @@ def checked(rule: LayoutRule, node: Node, slot: Slot, perm: Perm) -> Carried | N
         return carried
     operands = [_laid_out(v, p) for v, p in zip(node.inputs, carried.inputs, strict=True)]
     try:
-        types = infer(operands, {**node.attrs, **carried.attrs})
+        types = infer(operands, {**node.attrs, **carried.changed})
     except LayerError:
         return None
     wanted = [permuted(v.type, p) for v, p in zip(node.outputs, carried.outputs, strict=True)]

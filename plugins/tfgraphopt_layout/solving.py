@@ -7,14 +7,15 @@ the search ends.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections import ChainMap
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import attrs
 
 from tfgraphopt.ir import Node
 from tfgraphopt_layout.cut import Cut
 from tfgraphopt_layout.permutations import Perm
-from tfgraphopt_layout.problem import Problem, Reader, Root
+from tfgraphopt_layout.problem import Problem, Root
 from tfgraphopt_layout.proposals import Seed, backward_seeds, forward_seeds, single_seeds, spread
 from tfgraphopt_layout.rules import Carried
 
@@ -49,7 +50,7 @@ def _fuse(problem: Problem, proposed: Mapping[Node, Carried]) -> bool:
     accepted = _Fusion(problem, proposed).best(touched)
     if not accepted:
         return False
-    choice = {**problem.choice, **{n: proposed[n] for n in accepted}}
+    choice = ChainMap({n: proposed[n] for n in accepted}, problem.choice)
     if sum(problem.cost(r, choice) for r in touched) >= sum(problem.cost(r) for r in touched):
         return False
     problem.choice.update((n, proposed[n]) for n in accepted)
@@ -64,6 +65,15 @@ def _touched(problem: Problem, nodes: Iterable[Node]) -> Iterator[Root]:
     return (root for root in found if root.weight)
 
 
+@attrs.frozen(slots=True)
+class _Tier:
+    """One part of the cost of a root: who makes it, in which order now and with the proposal, and what each further order costs."""
+
+    producer: Node | None
+    made: tuple[Perm, Perm]
+    weight: int
+
+
 @attrs.define(slots=True)
 class _Fusion:
     """One fusion move: layers on the sink side take the proposal, those on the source side stay as they are."""
@@ -76,7 +86,7 @@ class _Fusion:
 
     def best(self, touched: list[Root]) -> list[Node]:
         """The proposals to accept."""
-        self.endless = 1 + sum(root.weight * (1 + len(root.readers)) for root in touched)
+        self.endless = 1 + sum(weight * (1 + len(root.readers)) for root in touched for _, weight in root.tiers)
         for root in touched:
             self._add(root)
         taken = self.cut.sink_side()
@@ -89,42 +99,35 @@ class _Fusion:
 
     def _add(self, root: Root) -> None:
         """The cost of ``root``: for each order, its weight when a reader wants it and the producer does not make it."""
-        now, then = self._made(root)
-        wishes = [(r.node, *self._wanted(root, r)) for r in root.readers]
+        now, later = self.problem.choice, ChainMap(self.proposed, self.problem.choice)
+        made = (self.problem.made(root, now), self.problem.made(root, later))
+        wishes = [(r.node, self.problem.wanted(r, now), self.problem.wanted(r, later)) for r in root.readers]
+        for key, weight in root.tiers:
+            tier = _Tier(root.value.producer, (key(made[0]), key(made[1])), weight)
+            self._add_tier(tier, [(node, key(a), key(b)) for node, a, b in wishes])
+
+    def _add_tier(self, tier: _Tier, wishes: Sequence[tuple[Node | None, Perm, Perm]]) -> None:
         for order in dict.fromkeys(o for _, a, b in wishes for o in (a, b)):
             always = any(a == b == order for _, a, b in wishes)
             keeping = [self._place(n) for n, a, b in wishes if n is not None and a == order != b]
             taking = [self._place(n) for n, a, b in wishes if n is not None and b == order != a]
-            self._add_order(root, (now == order, then == order), always, keeping, taking)
-
-    def _made(self, root: Root) -> tuple[Perm, Perm]:
-        producer = root.value.producer
-        now = root.key(self.problem.made(root))
-        if producer is None or producer not in self.proposed:
-            return now, now
-        return now, root.key(self.proposed[producer].outputs[root.value.index])
-
-    def _wanted(self, root: Root, reader: Reader) -> tuple[Perm, Perm]:
-        now = root.key(self.problem.wanted(reader))
-        if reader.node is None or reader.node not in self.proposed:
-            return now, now
-        return now, root.key(self.problem.wanted(reader, self.proposed))
+            made = (tier.made[0] == order, tier.made[1] == order)
+            self._add_order(tier, made, always, keeping, taking)
 
     def _add_order(
-        self, root: Root, made: tuple[bool, bool], always: bool, keeping: list[int], taking: list[int]
+        self, tier: _Tier, made: tuple[bool, bool], always: bool, keeping: list[int], taking: list[int]
     ) -> None:
         """The cost of one order, as edges. A product of terms that no cut can express becomes a bound that is exact as things are."""
         if made == (True, True):
             return
-        producer = root.value.producer
-        mine = self._place(producer) if producer is not None and made[0] != made[1] else -1
+        mine = self._place(tier.producer) if tier.producer is not None and made[0] != made[1] else -1
         if always:
-            self._unary(mine, made, root.weight)
+            self._unary(mine, made, tier.weight)
             return
         if keeping:
-            self._while_kept(mine, made, keeping, root.weight)
+            self._while_kept(mine, made, keeping, tier.weight)
         if taking:
-            self._when_taken(mine, made, taking, root.weight)
+            self._when_taken(mine, made, taking, tier.weight)
 
     def _unary(self, mine: int, made: tuple[bool, bool], weight: int) -> None:
         """Somebody wants the order in any case: the producer pays on the side on which it does not make it."""

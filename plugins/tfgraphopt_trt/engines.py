@@ -2,27 +2,21 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping
 from typing import ClassVar
 
 import attrs
-import platformdirs
 
-from tfgraphopt.config import Config
 from tfgraphopt.errors import ConfigError, EngineBuildFailed
-from tfgraphopt.files import write_atomically
-from tfgraphopt.ir import Graph, Node, Tensor
+from tfgraphopt.ir import Graph, Node
 from tfgraphopt.passes import Context, Pass
-from tfgraphopt.regions import inline
 from tfgraphopt.report import SegmentReport
 from tfgraphopt_trt.build import BuilderProcess, BuildOptions, BuildResult
 from tfgraphopt_trt.engine_cache import EngineCache, cache_key
+from tfgraphopt_trt.engine_kinds import builds
+from tfgraphopt_trt.engine_nodes import embed, lowered_calls, profiles_of, put_back, set_plan
 from tfgraphopt_trt.layerdef import LayerDef
 from tfgraphopt_trt.lower import LOWERED
-from tfgraphopt_trt.profiles import Profile
-from tfgraphopt_trt.segment import ENGINE_OP, PROFILES, body_of
 from tfgraphopt_trt.support import LAYERS_HOOK
 from tfgraphopt_trt.tensorrt_api import TensorRT, load
 
@@ -37,10 +31,10 @@ class BuildEngines(Pass):
     dialect: ClassVar[str | None] = None
 
     def applies(self, ctx: Context) -> bool:
-        return ctx.config.engine == "tensorrt"
+        return builds(ctx, "tensorrt")
 
     def run(self, graph: Graph, ctx: Context) -> None:
-        calls = [n for n in graph if n.op == ENGINE_OP and n.name in ctx.module.lowered]
+        calls = lowered_calls(graph, ctx)
         if not calls:
             return
         tensorrt = load()  # a missing TensorRT is one clear error before any work
@@ -50,7 +44,7 @@ class BuildEngines(Pass):
             for index, call in enumerate(calls):
                 ctx.progress(f"building {call.name}", index, len(calls))
                 self._build(call, ctx, factory)
-        _embed([n for n in calls if not n.is_erased], graph, ctx)
+        embed([n for n in calls if not n.is_erased], ctx)
 
     def _build(self, call: Node, ctx: Context, factory: _Factory) -> None:
         segment = ctx.report.segments[call.name]
@@ -61,8 +55,7 @@ class BuildEngines(Pass):
                 raise
             put_back(call, ctx, str(error))
             return
-        call.set_attr("serialized_segment", result.plan)
-        call.set_attr("plan_digest", result.sha256)
+        set_plan(call, result.plan, result.sha256)
         _record(segment, result)
 
 
@@ -104,20 +97,6 @@ def _options(config: Config) -> BuildOptions:
     )  # fmt: skip
 
 
-def put_back(call: Node, ctx: Context, reason: str) -> None:
-    """Let a segment be TensorFlow again: its body replaces the call, and the report says why."""
-    name = call.name
-    segment = ctx.report.segments[name]
-    segment.status, segment.reason = "build failed", reason
-    for node, verdict in ctx.report.verdicts.items():
-        if verdict.segment == name:
-            failed = attrs.evolve(verdict, status="build failed", reason=reason.splitlines()[0])
-            ctx.report.verdicts[node] = failed
-    body = ctx.module.functions.pop(body_of(call))
-    ctx.module.lowered.pop(name, None)
-    inline(call.graph, call, body, prefix="")
-
-
 def _record(segment: SegmentReport, result: BuildResult) -> None:
     segment.status, segment.engine = "built", f"{result.flavour} {result.version}"
     segment.layers, segment.transposes = dict(result.layers), result.transposes
@@ -127,34 +106,3 @@ def _record(segment: SegmentReport, result: BuildResult) -> None:
         activation_bytes=result.activation_bytes, peak_bytes=result.peak_bytes, warnings=list(result.warnings),
         dims_only_tensorrt_knew=result.ours_unknown, dims_only_we_knew=result.theirs_unknown,
     )  # fmt: skip
-
-
-def _embed(calls: Sequence[Node], graph: Graph, ctx: Context) -> None:
-    """Move the largest plans to side files until the GraphDef keeps below its limit (protocol buffers end at 2 GB)."""
-    budget = ctx.config.max_embedded_bytes - _constant_bytes(ctx)
-    sizes = {n: len(_plan(n)) for n in calls}
-    for node in sorted(calls, key=lambda n: sizes[n], reverse=True):
-        if sum(sizes.values()) <= budget:
-            break
-        _to_side_file(node, ctx.config)
-        sizes[node] = 0
-
-
-def _plan(node: Node) -> bytes:
-    plan = node.attrs["serialized_segment"]
-    assert isinstance(plan, bytes)
-    return plan
-
-
-def _constant_bytes(ctx: Context) -> int:
-    values = [n.attrs.get("value") for g in ctx.module.graphs("tf") for n in g if n.op == "Const"]
-    return sum(v.num_bytes for v in values if isinstance(v, Tensor))
-
-
-def _to_side_file(node: Node, config: Config) -> None:
-    folder = config.engine_dir or Path(platformdirs.user_cache_dir("tfgraphopt")) / "plans"
-    plan = _plan(node)
-    path = folder / f"{hashlib.sha256(plan).hexdigest()}.plan"
-    write_atomically(path, plan)
-    node.set_attr("serialized_segment", b"")
-    node.set_attr("plan_path", str(path))

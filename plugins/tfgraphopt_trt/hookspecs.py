@@ -1,4 +1,4 @@
-"""The hooks that the TensorRT plugin opens: converters, layers, segment rules."""
+"""The hooks that the TensorRT plugin opens: converters, layers, rules that keep nodes out of engines, kinds of engines."""
 
 from __future__ import annotations
 
@@ -9,16 +9,54 @@ import attrs
 from tfgraphopt.config import Config
 from tfgraphopt.hookspecs import contributes, hookspec
 from tfgraphopt.ir import Node
+from tfgraphopt.plugins import Tables
 from tfgraphopt_trt.converter import Converter
 from tfgraphopt_trt.layerdef import LayerDef
 
 
 @attrs.frozen(slots=True)
 class SegmentRule:
-    """Keeps nodes in TensorFlow: ``check(node, config)`` gives the reason, or None when the rule does not mind."""
+    """Keeps nodes in TensorFlow: ``check(node, config)`` gives the reason, or None when the rule does not mind.
+
+    ``config.engine`` is the kind of engine that was chosen, never ``auto``.
+    """
 
     name: str
     check: Callable[[Node, Config], str | None]
+    overrides: str = ""
+
+
+@attrs.frozen(slots=True)
+class LayerRule:
+    """Keeps nodes in TensorFlow whose layers an engine cannot run: ``check(layer, config, tables)`` gives the reason, or None.
+
+    ``layer`` is a node of the converter's own small graph; ``config.engine`` is the kind of engine that was chosen.
+    """
+
+    name: str
+    check: Callable[[Node, Config, Tables], str | None]
+    overrides: str = ""
+
+
+@attrs.frozen(slots=True)
+class EngineKind:
+    """One way to run segments.
+
+    Attributes:
+        name: what the option ``engine`` calls it.
+        op: the op of its nodes: ``TRTEngineOp``, or ``TfgraphoptEngineOp`` for everything that is not TensorRT.
+        runtime: the engine runtime that its nodes name.
+        device: where its nodes run when the model does not say (TensorFlow decides when empty).
+        unusable: why it cannot run on this machine, or None when it can.
+        rank: ``engine="auto"`` takes the usable kind of the highest rank.
+    """
+
+    name: str
+    op: str
+    runtime: str
+    unusable: Callable[[], str | None]
+    device: str = ""
+    rank: int = 0
     overrides: str = ""
 
 
@@ -38,3 +76,15 @@ def tfgraphopt_trt_layers() -> Iterable[LayerDef]:  # type: ignore[empty-body]
 @contributes("segment rules", lambda item: isinstance(item, SegmentRule), lambda item: (item.name,))
 def tfgraphopt_trt_segment_rules() -> Iterable[SegmentRule]:  # type: ignore[empty-body]
     """Rules that keep nodes out of engines, each with a reason."""
+
+
+@hookspec
+@contributes("layer rules", lambda item: isinstance(item, LayerRule), lambda item: (item.name,))
+def tfgraphopt_trt_layer_rules() -> Iterable[LayerRule]:  # type: ignore[empty-body]
+    """Rules that keep nodes out of engines for the layers that they become."""
+
+
+@hookspec
+@contributes("engine kinds", lambda item: isinstance(item, EngineKind), lambda item: (item.name,))
+def tfgraphopt_trt_engines() -> Iterable[EngineKind]:  # type: ignore[empty-body]
+    """Kinds of engines; the pass that builds one applies when :func:`tfgraphopt_trt.engine_kinds.chosen_kind` is its own."""

@@ -12,7 +12,8 @@ from tfgraphopt.passes import Context, Pass
 from tfgraphopt.regions import copy_node
 from tfgraphopt.transforms.dead_code import erase_dead
 from tfgraphopt_trt.converter import Converter, Fragment, convert
-from tfgraphopt_trt.segment import ENGINE_OP, SEGMENTS, body_of
+from tfgraphopt_trt.engine_nodes import OPS, body_of
+from tfgraphopt_trt.segment import SEGMENTS
 from tfgraphopt_trt.support import Support
 
 LOWERED = "lowered"
@@ -31,7 +32,7 @@ class Lower(Pass):
         support = Support.of(ctx)
         for name in ctx.report.segments:
             call = graph.find(name)
-            if call is not None and call.op == ENGINE_OP and name not in ctx.module.lowered:
+            if call is not None and call.op in OPS and name not in ctx.module.lowered:
                 body = ctx.module.functions[body_of(call)]
                 ctx.module.lowered[name] = lower(body, name, support)
 

@@ -29,7 +29,7 @@ def evaluate(graph: Graph, layers: Mapping[str, LayerDef], feeds: Sequence[Array
 
 
 def as_function(graph: Graph, layers: Mapping[str, LayerDef]) -> Callable[..., list[Any]]:
-    """A Python function of TensorFlow tensors that computes ``graph``; trace it with tf.function to compile or export it.
+    """A function of TensorFlow tensors that computes ``graph``; trace it with tf.function to compile or export it.
 
     Raises:
         LayerError: the graph has a layer that ``layers`` do not.

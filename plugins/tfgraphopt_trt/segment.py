@@ -19,12 +19,13 @@ from tfgraphopt.transforms.dead_code import FED, erase_dead
 from tfgraphopt.transforms.identity import FORWARDING
 from tfgraphopt.transforms.infer_types import TYPES
 from tfgraphopt_trt.clustering import clusters
+from tfgraphopt_trt.engine_kinds import chosen_kind
+from tfgraphopt_trt.engine_nodes import PROFILES
+from tfgraphopt_trt.hookspecs import EngineKind
 from tfgraphopt_trt.profiles import InputRange, Profile
 from tfgraphopt_trt.support import Support
 
-ENGINE_OP = "TRTEngineOp"
 SEGMENTS = "segments"
-PROFILES = "trt.profiles"
 
 
 @attrs.frozen(slots=True)
@@ -57,9 +58,10 @@ class Segment(Pass):
         kept = _limited(kept, ctx, verdicts)
         _settle_constants(graph, verdicts, {n for g in kept for n in g})
         shapes = _Shapes.of(graph, ctx.config) if kept else _Shapes()
-        run = _run_number(graph)
+        op = chosen_kind(ctx).op
+        run = _run_number(graph, op)
         for index, group in enumerate(kept):
-            _outline(graph, group, ctx, f"{ENGINE_OP}_{run:03d}_{index:03d}", verdicts, shapes)
+            _outline(graph, group, ctx, f"{op}_{run:03d}_{index:03d}", verdicts, shapes)
         ctx.report.verdicts.update((v.node, v) for v in verdicts.values())
         erase_dead(graph)
 
@@ -101,9 +103,9 @@ def _settle_constants(graph: Graph, verdicts: dict[Node, Verdict], members: set[
             verdicts[node] = attrs.evolve(verdicts[node], status="not a candidate", reason="a constant that only TensorFlow reads")
 
 
-def _run_number(graph: Graph) -> int:
+def _run_number(graph: Graph, op: str) -> int:
     """The first number under which no engine of this graph is named yet (an optimised graph may be optimised again)."""
-    taken = {n.name[len(ENGINE_OP) + 1 :][:3] for n in graph if n.name.startswith(ENGINE_OP + "_")}
+    taken = {n.name[len(op) + 1 :][:3] for n in graph if n.name.startswith(op + "_")}
     return next(i for i in range(1000) if f"{i:03d}" not in taken)
 
 
@@ -114,8 +116,10 @@ def _outline(
     names = [n.name for n in [*group, *constants]]
     ops = Counter(n.op for n in [*group, *constants])
     profiles = shapes.profiles(group)
+    kind = chosen_kind(ctx)
+    call_attrs = _EngineAttrs(name, kind, ctx.config)
     outlined = outline(
-        graph, group, op=ENGINE_OP, name=name, body_name=f"{name}_native_segment", call_attrs=_EngineAttrs(name, ctx.config)
+        graph, group, op=kind.op, name=name, body_name=f"{name}_native_segment", call_attrs=call_attrs, device=kind.device
     )
     _name_body(outlined)
     ctx.module.add_function(outlined.body)
@@ -138,16 +142,10 @@ def _name_body(outlined: Outlined) -> None:
     outlined.call.set_attr("segment_func", FuncRef(body.name))
 
 
-def body_of(call: Node) -> str:
-    """The name of the function that holds the TF body of an engine node."""
-    ref = call.attrs["segment_func"]
-    assert isinstance(ref, FuncRef)
-    return ref.name
-
-
 @attrs.frozen(slots=True)
 class _EngineAttrs:
     name: str
+    kind: EngineKind
     config: Config
 
     def __call__(self, inputs: Sequence[Value], outputs: Sequence[Value]) -> Attrs:
@@ -157,7 +155,7 @@ class _EngineAttrs:
             "input_shapes": tuple(v.shape for v in inputs), "output_shapes": tuple(v.shape for v in outputs),
             "max_batch_size": self.config.max_batch_size, "workspace_size_bytes": self.config.max_workspace_size_bytes,
             "precision_mode": self.config.precision.upper(), "use_calibration": False, "strict": self.config.strict,
-            "static_engine": True,
+            "static_engine": True, "runtime": self.kind.runtime,
         }  # fmt: skip
 
 

@@ -1,7 +1,7 @@
 """What is known of the elements of shape tensors (integers of rank 0 or 1) without running anything.
 
-TensorRT computes shapes on the host while it infers them, so a reshape to ``[shape(x)[0], 3, 4]`` has two known dimensions
-for it, and must have them for us.
+TensorRT computes shapes on the host while it infers them, so a reshape to ``[shape(x)[0], 3, 4]`` has two known
+dimensions for it, and must have them for us.
 """
 
 from __future__ import annotations

@@ -239,7 +239,7 @@ def _range(value: Value, array: Array) -> InputRange:
 
 
 def _with_values(one: InputRange, array: Array) -> InputRange:
-    if array.dtype.kind != "i" or array.ndim > 2:
+    if array.dtype.name not in ("int32", "int64") or array.ndim > 2:
         return one
     flat = array.reshape(-1)
     return attrs.evolve(one, values=ValueRange(flat, flat, flat))

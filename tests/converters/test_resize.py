@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from converters.harness import Const, check, refused
 from converters.tensors import mixed, moderate, normal
+from tfgraphopt_converters.sampling import KERNELS
 
 UNKNOWN = st.sampled_from([(), (0,), (1, 2), (0, 1, 2), (0, 1, 2, 3)])
 SIDES = st.tuples(st.integers(1, 7), st.integers(1, 7))
@@ -25,9 +26,13 @@ def image(old, dtype="float32", seed=0):
 
 @moderate
 @given(
-    old=SIDES, new=SIDES, centres=CENTRES, unknown=UNKNOWN, run_time=st.booleans(),
+    old=SIDES,
+    new=SIDES,
+    centres=CENTRES,
+    unknown=UNKNOWN,
+    run_time=st.booleans(),
     dtype=st.sampled_from(["float32", "float16", "uint8", "int32"]),
-)  # fmt: skip
+)
 def test_bilinear(old, new, centres, unknown, run_time, dtype):
     size = np.array(new, np.int32)
     operands = {"images": image(old, dtype), "size": size if run_time else Const(size)}
@@ -43,9 +48,13 @@ def test_bilinear(old, new, centres, unknown, run_time, dtype):
 
 @moderate
 @given(
-    old=SIDES, new=SIDES, centres=st.sampled_from([(False, False), (True, False), (False, True), (True, True)]), unknown=UNKNOWN,
-    run_time=st.booleans(), dtype=st.sampled_from(["float32", "float16", "int32"]),
-)  # fmt: skip
+    old=SIDES,
+    new=SIDES,
+    centres=st.sampled_from([(False, False), (True, False), (False, True), (True, True)]),
+    unknown=UNKNOWN,
+    run_time=st.booleans(),
+    dtype=st.sampled_from(["float32", "float16", "int32"]),
+)
 def test_nearest_neighbor(old, new, centres, unknown, run_time, dtype):
     size = np.array(new, np.int32)
     operands = {"images": mixed((2, *old, 3), dtype), "size": size if run_time else Const(size)}
@@ -88,10 +97,13 @@ def test_area(old, new, align):
 
 @moderate
 @given(
-    old=SIDES, new=SIDES, antialias=st.booleans(), shift=st.tuples(st.floats(-2, 2), st.floats(-2, 2)),
+    old=SIDES,
+    new=SIDES,
+    antialias=st.booleans(),
+    shift=st.tuples(st.floats(-2, 2), st.floats(-2, 2)),
     factor=st.tuples(st.floats(0.4, 2.5), st.floats(0.4, 2.5)),
-    kernel=st.sampled_from(["lanczos1", "lanczos3", "lanczos5", "gaussian", "box", "triangle", "keyscubic", "mitchellcubic"]),
-)  # fmt: skip
+    kernel=st.sampled_from(sorted(KERNELS)),
+)
 def test_scale_and_translate(old, new, antialias, shift, factor, kernel):
     shift, factor = (np.round(np.array(v, np.float32), 2) for v in (shift, factor))
     operands = {"images": image(old), "size": Const(new), "scale": Const(factor), "translation": Const(shift)}

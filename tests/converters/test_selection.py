@@ -67,9 +67,13 @@ def test_combined_non_max_suppression(n, classes, seed, clip, total):
     rng = np.random.default_rng(seed)
     scores = (rng.permutation(2 * n * classes).reshape(2, n, classes) / (2 * n * classes)).astype(np.float32)
     operands = {
-        "boxes": np.stack(images)[:, :, None], "scores": scores, "max_output_size_per_class": Const(3),
-        "max_total_size": Const(min(total, n * classes)), "iou_threshold": Const(np.float32(0.4)), "score_threshold": Const(np.float32(0.2)),
-    }  # fmt: skip
+        "boxes": np.stack(images)[:, :, None],
+        "scores": scores,
+        "max_output_size_per_class": Const(3),
+        "max_total_size": Const(min(total, n * classes)),
+        "iou_threshold": Const(np.float32(0.4)),
+        "score_threshold": Const(np.float32(0.2)),
+    }
     check("CombinedNonMaxSuppression", operands, {"clip_boxes": clip}, unknown={"boxes": [0], "scores": [0]})
 
 

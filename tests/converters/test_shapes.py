@@ -160,9 +160,12 @@ def test_tile_is_built():
 
 @moderate
 @given(
-    spatial=st.tuples(st.integers(1, 2), st.integers(1, 3), st.integers(1, 3)), channels=st.integers(1, 3), block=st.integers(2, 3),
-    unknown=unknown_axes(), dtype=st.sampled_from(DTYPES),
-)  # fmt: skip
+    spatial=st.tuples(st.integers(1, 2), st.integers(1, 3), st.integers(1, 3)),
+    channels=st.integers(1, 3),
+    block=st.integers(2, 3),
+    unknown=unknown_axes(),
+    dtype=st.sampled_from(DTYPES),
+)
 def test_depth_and_space(spatial, channels, block, unknown, dtype):
     n, h, w = spatial
     check("DepthToSpace", [mixed((n, h, w, channels * block**2), dtype)], {"block_size": block}, unknown=unknown)
@@ -190,9 +193,12 @@ def _check_channels_first(op, x, wanted, unknown):
 
 @moderate
 @given(
-    blocks=st.lists(st.integers(1, 3), min_size=1, max_size=2), data=st.data(), unknown=unknown_axes(), run_time=st.booleans(),
+    blocks=st.lists(st.integers(1, 3), min_size=1, max_size=2),
+    data=st.data(),
+    unknown=unknown_axes(),
+    run_time=st.booleans(),
     rest=st.lists(st.integers(1, 2), max_size=1),
-)  # fmt: skip
+)
 def test_batch_and_space(blocks, data, unknown, run_time, rest):
     small = [data.draw(st.integers(1, 2)) for _ in blocks]
     pads = [data.draw(st.tuples(st.integers(0, 2), st.integers(0, 2))) for _ in blocks]

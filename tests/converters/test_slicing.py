@@ -38,7 +38,7 @@ MASKS = ("begin_mask", "end_mask", "ellipsis_mask", "new_axis_mask", "shrink_axi
 
 @st.composite
 def specifications(draw):
-    """An array and the entries of a strided slice of it: (begin, end, stride) with masks as TensorFlow's API makes them."""
+    """An array and the entries of a strided slice of it: (mask, begin, end, stride)."""
     x = draw(arrays(ranks=(1, 4), dims=(1, 5)))
     ellipsis = draw(st.integers(-1, x.ndim))
     entries, axis = [], 0
@@ -79,9 +79,12 @@ def _masks(entries, draw):
 
 @settings(moderate, max_examples=80, suppress_health_check=list(HealthCheck))
 @given(
-    specification=specifications(), data=st.data(), unknown=unknown_axes(), run_time=st.tuples(st.booleans(), st.booleans()),
+    specification=specifications(),
+    data=st.data(),
+    unknown=unknown_axes(),
+    run_time=st.tuples(st.booleans(), st.booleans()),
     dtype=st.sampled_from(["int32", "int64"]),
-)  # fmt: skip
+)
 def test_strided_slice(specification, data, unknown, run_time, dtype):
     x, entries = specification
     masks = _masks(entries, data.draw)
@@ -145,12 +148,15 @@ def test_split_and_unpack(x, count, data, unknown):
 
 @moderate
 @given(
-    sizes=st.lists(st.integers(0, 3), min_size=1, max_size=4), rest=st.integers(-1, 3), run_time=st.booleans(),
-    unknown=unknown_axes(2), dtype=st.sampled_from(DTYPES),
-)  # fmt: skip
+    sizes=st.lists(st.integers(0, 3), min_size=1, max_size=4),
+    rest=st.integers(-1, 3),
+    run_time=st.booleans(),
+    unknown=unknown_axes(2),
+    dtype=st.sampled_from(DTYPES),
+)
 def test_split_v(sizes, rest, run_time, unknown, dtype):
     x = mixed((2, sum(sizes)), dtype)
-    wanted = np.array([-1 if i == rest else n for i, n in enumerate(sizes)], np.int32)
+    wanted = np.array([-1 if i == rest and len(sizes) > 1 else n for i, n in enumerate(sizes)], np.int32)
     operands = {"value": x, "size_splits": wanted if run_time else Const(wanted), "split_dim": Const(-1)}
     check("SplitV", operands, {"num_split": len(sizes)}, unknown={"value": axes(unknown)})
 

@@ -13,10 +13,14 @@ UNKNOWN = st.sampled_from([(), (0,), (1, 2), (0, 1, 2)])
 
 @moderate
 @given(
-    sides=st.tuples(st.integers(3, 6), st.integers(3, 6)), window=st.tuples(st.integers(1, 3), st.integers(1, 3)),
-    strides=st.tuples(st.integers(1, 3), st.integers(1, 3)), rates=st.tuples(st.integers(1, 2), st.integers(1, 2)),
-    padding=st.sampled_from(["SAME", "VALID"]), unknown=UNKNOWN, dtype=st.sampled_from(["float32", "float16", "int32"]),
-)  # fmt: skip
+    sides=st.tuples(st.integers(3, 6), st.integers(3, 6)),
+    window=st.tuples(st.integers(1, 3), st.integers(1, 3)),
+    strides=st.tuples(st.integers(1, 3), st.integers(1, 3)),
+    rates=st.tuples(st.integers(1, 2), st.integers(1, 2)),
+    padding=st.sampled_from(["SAME", "VALID"]),
+    unknown=UNKNOWN,
+    dtype=st.sampled_from(["float32", "float16", "int32"]),
+)
 def test_extract_image_patches(sides, window, strides, rates, padding, unknown, dtype):
     x = mixed((2, *(s + 2 for s in sides), 3), dtype)
     lists = {k: [1, *v, 1] for k, v in (("ksizes", window), ("strides", strides), ("rates", rates))}
@@ -24,8 +28,12 @@ def test_extract_image_patches(sides, window, strides, rates, padding, unknown, 
 
 
 @moderate
-@given(window=st.lists(st.integers(1, 2), min_size=3, max_size=3), strides=st.lists(st.integers(1, 2), min_size=3, max_size=3),
-       padding=st.sampled_from(["SAME", "VALID"]), unknown=st.sampled_from([(), (0,)]))  # fmt: skip
+@given(
+    window=st.lists(st.integers(1, 2), min_size=3, max_size=3),
+    strides=st.lists(st.integers(1, 2), min_size=3, max_size=3),
+    padding=st.sampled_from(["SAME", "VALID"]),
+    unknown=st.sampled_from([(), (0,)]),
+)
 def test_extract_volume_patches(window, strides, padding, unknown):
     lists = {"ksizes": [1, *window, 1], "strides": [1, *strides, 1]}
     check("ExtractVolumePatches", [mixed((2, 3, 4, 3, 2))], {**lists, "padding": padding}, unknown=unknown)
@@ -33,10 +41,13 @@ def test_extract_volume_patches(window, strides, padding, unknown):
 
 @moderate
 @given(
-    boxes=st.integers(1, 4), crop=st.tuples(st.integers(1, 4), st.integers(1, 4)), seed=st.integers(0, 99),
-    method=st.sampled_from(["bilinear", "nearest"]), dtype=st.sampled_from(["float32", "uint8", "int32"]),
+    boxes=st.integers(1, 4),
+    crop=st.tuples(st.integers(1, 4), st.integers(1, 4)),
+    seed=st.integers(0, 99),
+    method=st.sampled_from(["bilinear", "nearest"]),
+    dtype=st.sampled_from(["float32", "uint8", "int32"]),
     unknown=st.sampled_from(["none", "all"]),
-)  # fmt: skip
+)
 def test_crop_and_resize(boxes, crop, seed, method, dtype, unknown):
     rng = np.random.default_rng(seed)
     image = normal((2, 5, 6, 3), seed=seed) if dtype == "float32" else rng.integers(0, 99, (2, 5, 6, 3)).astype(dtype)
@@ -57,9 +68,11 @@ def test_windows_are_built(unknown):
     for padding in ("SAME", "VALID"):
         check("ExtractImagePatches", [mixed((2, 5, 6, 3))], {**lists, "padding": padding}, unknown=unknown, build=True)
     operands = {
-        "image": normal((2, 5, 6, 3)), "boxes": np.array([[0, 0, 1, 1]], np.float32), "box_ind": np.array([1], np.int32),
+        "image": normal((2, 5, 6, 3)),
+        "boxes": np.array([[0, 0, 1, 1]], np.float32),
+        "box_ind": np.array([1], np.int32),
         "crop_size": Const([3, 3]),
-    }  # fmt: skip
+    }
     known = {"image": unknown, "boxes": [0], "box_ind": [0]}
     check("CropAndResize", operands, {"method": "bilinear"}, unknown=known, build=True, atol=1e-4)
 

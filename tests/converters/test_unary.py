@@ -13,8 +13,8 @@ from tfgraphopt_converters.unary import FUNCTIONS, REFUSED
 
 BOOLEAN = {"LogicalNot"}
 INTEGRAL = {"Invert"}
-BOTH = {"Abs", "Neg", "Sign", "Round", "Square", "Reciprocal", "Inv"}
-NEEDS_HALF = {"bfloat16": {"Inv"}}
+BOTH = {"Abs", "Neg", "Sign", "Square"}
+SINGLE = {"Rint"}  # TensorFlow has no CPU kernel for half precision
 REAL = sorted(set(FUNCTIONS) - BOOLEAN - INTEGRAL)
 LOOSE = {"Tan", "Sinh", "Cosh", "Erfc", "Exp", "Expm1"}
 
@@ -28,6 +28,7 @@ def tolerance(op: str, dtype: str) -> float | None:
 @given(st.sampled_from(REAL), shapes(), dtypes(FLOATS), seeds)
 def test_floats(op: str, shape: tuple[int, ...], dtype: str, seed: int) -> None:
     """Ranks, element types, and zeros, infinities and NaN."""
+    dtype = "float32" if op in SINGLE else dtype
     special = SPECIAL_FLOATS if dtype != "float16" else tuple(v for v in SPECIAL_FLOATS if abs(v) != 1e4)
     tol = tolerance(op, dtype)
     check(op, [mixed(shape, dtype, seed, special)], unknown="all", rtol=tol, atol=tol)
@@ -43,11 +44,7 @@ def test_special_values(op: str) -> None:
 @pytest.mark.parametrize("dtype", INTEGERS)
 def test_integers(op: str, dtype: str) -> None:
     """Integers where TensorFlow has them."""
-    x = normal([3, 4], dtype)
-    x[x == 0] = 5
-    if op in ("Reciprocal", "Inv"):
-        x = np.sign(x)  # everything else is 0
-    check(op, [x], unknown="all", build=True)
+    check(op, [normal([3, 4], dtype)], unknown="all", build=True)
 
 
 @pytest.mark.parametrize("op", ["Expm1", "Log1p"])
@@ -77,7 +74,7 @@ def test_not() -> None:
 @pytest.mark.parametrize("dtype", FLOATS)
 def test_builds(dtype: str) -> None:
     """The real builder takes them."""
-    for op in REAL:
+    for op in REAL if dtype == "float32" else sorted(set(REAL) - SINGLE):
         tol = tolerance(op, dtype)
         check(
             op,
@@ -93,4 +90,5 @@ def test_refusals() -> None:
     """Each with its reason."""
     for op in REFUSED:
         assert "accuracy" in refused(op, [normal([3])])
-    assert "not in int32" in refused("Abs", [normal([3], "int32").astype(np.int8)]).replace("int8", "int32")
+    assert "not in int8" in refused("Abs", [normal([3], "int32").astype(np.int8)])
+    assert "not in int32" in refused("Round", [normal([3], "int32")])  # TensorFlow 2.21 makes zeros of them

@@ -16,7 +16,7 @@ DTYPES = (*FLOATS, *INTEGERS, "bool")
 def arrays(
     draw: st.DrawFn, ranks: tuple[int, int] = (0, 4), dims: tuple[int, int] = (1, 4), dtypes: Sequence[str] = DTYPES
 ) -> Array:
-    """Arrays of any of ``dtypes`` with ``ranks`` and ``dims`` in the given ranges, NaN and infinities among the floats."""
+    """Arrays of any of ``dtypes`` with ``ranks`` and ``dims`` in the given ranges, NaN and infinities among floats."""
     shape = draw(shapes(ranks[0], ranks[1], dims[1], dims[0]))
     return mixed(shape, draw(st.sampled_from(list(dtypes))), draw(st.integers(0, 99)))
 

@@ -42,6 +42,7 @@ def test_constants_are_decoded_as_tensorflow_does(dtype: DType) -> None:
 
 
 def test_texts_become_bytes() -> None:
+    assert Tensor.of([b"a\0", b""]).tolist() == [b"a\0", b""]
     assert Tensor.of(["a", "ü"]) == tensor_of_proto(tf.make_tensor_proto(["a".encode(), "ü".encode()]))
 
 

@@ -28,13 +28,39 @@ def data(*shape: int, dtype: Any = F32, low: float = -2.0, high: float = 2.0, se
 
 _erf = np.vectorize(math.erf)
 UNARY = {
-    "exp": np.exp, "log": np.log, "sqrt": np.sqrt, "recip": np.reciprocal, "abs": np.abs, "neg": np.negative, "sin": np.sin,
-    "cos": np.cos, "tan": np.tan, "sinh": np.sinh, "cosh": np.cosh, "asin": np.arcsin, "acos": np.arccos, "atan": np.arctan,
-    "asinh": np.arcsinh, "acosh": np.arccosh, "atanh": np.arctanh, "ceil": np.ceil, "floor": np.floor, "erf": _erf,
-    "sign": np.sign, "round": np.rint,
-}  # fmt: skip
-DOMAIN = {"log": (0.1, 3.0), "sqrt": (0.0, 3.0), "recip": (0.5, 3.0), "asin": (-0.9, 0.9), "acos": (-0.9, 0.9), "acosh": (1.1, 3.0),
-          "atanh": (-0.9, 0.9), "tan": (-1.0, 1.0)}  # fmt: skip
+    "exp": np.exp,
+    "log": np.log,
+    "sqrt": np.sqrt,
+    "recip": np.reciprocal,
+    "abs": np.abs,
+    "neg": np.negative,
+    "sin": np.sin,
+    "cos": np.cos,
+    "tan": np.tan,
+    "sinh": np.sinh,
+    "cosh": np.cosh,
+    "asin": np.arcsin,
+    "acos": np.arccos,
+    "atan": np.arctan,
+    "asinh": np.arcsinh,
+    "acosh": np.arccosh,
+    "atanh": np.arctanh,
+    "ceil": np.ceil,
+    "floor": np.floor,
+    "erf": _erf,
+    "sign": np.sign,
+    "round": np.rint,
+}
+DOMAIN = {
+    "log": (0.1, 3.0),
+    "sqrt": (0.0, 3.0),
+    "recip": (0.5, 3.0),
+    "asin": (-0.9, 0.9),
+    "acos": (-0.9, 0.9),
+    "acosh": (1.1, 3.0),
+    "atanh": (-0.9, 0.9),
+    "tan": (-1.0, 1.0),
+}
 
 
 def _unary() -> list[Case]:
@@ -67,9 +93,17 @@ def _truncating_divide(a: Array, b: Array) -> Array:
 
 
 BINARY = {
-    "sum": np.add, "prod": np.multiply, "max": np.maximum, "min": np.minimum, "sub": np.subtract, "div": _truncating_divide,
-    "floor_div": np.floor_divide, "equal": np.equal, "greater": np.greater, "less": np.less,
-}  # fmt: skip
+    "sum": np.add,
+    "prod": np.multiply,
+    "max": np.maximum,
+    "min": np.minimum,
+    "sub": np.subtract,
+    "div": _truncating_divide,
+    "floor_div": np.floor_divide,
+    "equal": np.equal,
+    "greater": np.greater,
+    "less": np.less,
+}
 
 
 def _binary() -> list[Case]:
@@ -236,7 +270,7 @@ LINEAR = [*_linear(), *_reductions()]
 
 def _layout() -> list[Case]:
     x = data(2, 3, 4, 5)
-    cases = [
+    return [
         Case("shape", "trt.shape", (x,), {}, lambda x: np.array(x.shape)),
         Case("transpose", "trt.transpose", (x,), {"perm": (0, 2, 3, 1)}, lambda x: x.transpose(0, 2, 3, 1)),
         Case("reshape", "trt.reshape", (x,), {"dims": (6, 20)}, lambda x: x.reshape(6, 20)),
@@ -244,22 +278,37 @@ def _layout() -> list[Case]:
         Case("reshape-copies", "trt.reshape", (x,), {"dims": (0, 0, -1)}, lambda x: x.reshape(2, 3, 20)),
         Case("reshape-flat", "trt.reshape", (x,), {"dims": (-1,)}, lambda x: x.reshape(-1)),
         Case("reshape-to-scalar", "trt.reshape", (data(1, 1),), {"dims": ()}, lambda x: x.reshape(())),
-        Case("reshape-to", "trt.reshape", (x, Const(np.array([4, -1], np.int64))), {"dims": None}, lambda x, s: x.reshape(4, 30)),
+        Case(
+            "reshape-to",
+            "trt.reshape",
+            (x, Const(np.array([4, -1], np.int64))),
+            {"dims": None},
+            lambda x, s: x.reshape(4, 30),
+        ),
         Case("squeeze", "trt.squeeze", (data(2, 1, 3, 1),), {"axes": (1, 3)}, lambda x: x.reshape(2, 3)),
         Case("squeeze-to-scalar", "trt.squeeze", (data(1),), {"axes": (0,)}, lambda x: x.reshape(())),
         Case("unsqueeze", "trt.unsqueeze", (data(2, 3),), {"axes": (0, 3)}, lambda x: x.reshape(1, 2, 3, 1)),
         Case("unsqueeze-scalar", "trt.unsqueeze", (data(),), {"axes": (0,)}, lambda x: x.reshape(1)),
-        Case("concatenation", "trt.concatenation", (data(2, 3), data(2, 5), data(2, 1)), {"axis": 1}, lambda *a: np.concatenate(a, 1)),
+        Case(
+            "concatenation",
+            "trt.concatenation",
+            (data(2, 3), data(2, 5), data(2, 1)),
+            {"axis": 1},
+            lambda *a: np.concatenate(a, 1),
+        ),
         Case("transpose-bool", "trt.transpose", (data(2, 3, dtype=BOOL),), {"perm": (1, 0)}, lambda x: x.T),
-    ]  # fmt: skip
-    return cases
+    ]
 
 
 def _slice(name: str, x: Array, start: Any, size: Any, stride: Any, mode: str, expected: Any, fill: Any = None) -> Case:
     operands = () if fill is None else (Const(np.array(fill, x.dtype)),)
     attributes = {
-        "operands": ("fill",) if operands else (), "start": start, "size": size, "stride": stride, "mode": mode,
-    }  # fmt: skip
+        "operands": ("fill",) if operands else (),
+        "start": start,
+        "size": size,
+        "stride": stride,
+        "mode": mode,
+    }
     return Case(f"slice-{name}", "trt.slice", (x, *operands), attributes, lambda x, *_: expected(x), known=(0, 1, 2, 3))
 
 
@@ -342,13 +391,39 @@ def _gathers() -> list[Case]:
         Case("gather-scalar", "trt.gather", (x, np.array(2, np.int32)), {"axis": 2}, lambda x, i: x[:, :, i]),
         Case("gather-batch", "trt.gather", (x, rows), {"axis": 1, "batch_dims": 1}, batched),
         Case("gather-nd", "trt.gather", (x, nd), {"mode": "nd"}, lambda x, i: x[i[:, 0], i[:, 1]], known=(1,)),
-        Case("gather-nd-batch", "trt.gather", (x, rows[:, :, None]), {"mode": "nd", "batch_dims": 1}, lambda x, i: batched(x, i[..., 0]), known=(2,)),
-        Case("gather-element", "trt.gather", (x, along), {"mode": "element", "axis": 1}, lambda x, i: np.take_along_axis(x, i, 1)),
+        Case(
+            "gather-nd-batch",
+            "trt.gather",
+            (x, rows[:, :, None]),
+            {"mode": "nd", "batch_dims": 1},
+            lambda x, i: batched(x, i[..., 0]),
+            known=(2,),
+        ),
+        Case(
+            "gather-element",
+            "trt.gather",
+            (x, along),
+            {"mode": "element", "axis": 1},
+            lambda x, i: np.take_along_axis(x, i, 1),
+        ),
         Case("gather-bool", "trt.gather", (data(4, 2, dtype=BOOL), i), {"axis": 0}, lambda x, i: x[i]),
         Case("scatter-nd", "trt.scatter", (x, nd, data(2, 5, seed=3)), {"mode": "nd"}, _scattered_nd, known=(1,)),
-        Case("scatter-element", "trt.scatter", (x, along, data(3, 2, 5, seed=3)), {"mode": "element", "axis": 1}, _scattered),
-        Case("scatter-bool", "trt.scatter", (data(3, 4, dtype=BOOL), nd, np.array([True, False])), {"mode": "nd"}, _scattered_nd, known=(1,)),
-    ]  # fmt: skip
+        Case(
+            "scatter-element",
+            "trt.scatter",
+            (x, along, data(3, 2, 5, seed=3)),
+            {"mode": "element", "axis": 1},
+            _scattered,
+        ),
+        Case(
+            "scatter-bool",
+            "trt.scatter",
+            (data(3, 4, dtype=BOOL), nd, np.array([True, False])),
+            {"mode": "nd"},
+            _scattered_nd,
+            known=(1,),
+        ),
+    ]
     for dtype in (F16, BF16, I8, I32, I64):
         cases.append(
             Case(

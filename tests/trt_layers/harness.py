@@ -1,4 +1,4 @@
-"""One layer at a time: its shape rule, its meaning eagerly, traced with unknown dimensions and under XLA, and the real TensorRT."""
+"""Layers with operands: their shape rules, their meaning (eager, traced, under XLA) and the real TensorRT."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ class Const:
 class Case:
     """A layer with operands and attributes.
 
-    ``expected`` computes the results from the arrays by other means than the layer's own; ``known`` are the axes whose size
-    TensorRT must know, so they stay known when the others are made unknown.
+    ``expected`` computes the results from the arrays by other means than the layer's own; ``known`` are the axes whose
+    size TensorRT must know, so they stay known when the others are made unknown.
     """
 
     name: str
@@ -59,7 +59,7 @@ class Case:
         return [i for i in self.inputs if not isinstance(i, Const)]
 
     def graph(self, unknown: bool = False) -> Graph:
-        """A graph of the layer alone; with ``unknown``, no size of a fed operand is known except of axes in ``known``."""
+        """A graph of the layer alone; with ``unknown``, of the fed operands only the axes in ``known`` are known."""
         return combined([self], unknown)[0]
 
     def add_to(self, graph: Graph, unknown: bool = False) -> Sequence[Value]:
@@ -145,7 +145,7 @@ def traced(graph: Graph, feeds: Sequence[Array], **options: Any) -> list[Array]:
 
 
 def emitted(graph: Graph) -> EmittedNetwork:
-    """The TensorRT network of ``graph``; emit_network raises where TensorRT infers something else than the shape rules."""
+    """The TensorRT network of ``graph``; raises where TensorRT infers something else than the shape rules."""
     tensorrt, log = load(), BuildLog()
     builder = tensorrt.module.Builder(make_logger(tensorrt.module, log))
     return emit_network(graph, LAYERS, tensorrt, builder, log)

@@ -1,4 +1,4 @@
-"""Every layer: its meaning against numpy, with known and unknown dimensions and under XLA; its shape rule against TensorRT.
+"""Every layer: its meaning against numpy, with unknown dimensions and under XLA; its shape rule against TensorRT.
 
 The cases of one layer share one trace, compilation or engine, since each of those costs more than a case does.
 """

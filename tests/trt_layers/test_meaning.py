@@ -71,7 +71,9 @@ def test_wrong_feeds_and_unknown_layers_are_refused() -> None:
 
 def test_the_table_knows_exactly_the_layers_that_it_was_given() -> None:
     table = layer_table(LAYOUT)
-    assert isinstance(table, OpTable) and "trt.reshape" in table and "trt.convolution" not in table
+    assert isinstance(table, OpTable)
+    assert "trt.reshape" in table
+    assert "trt.convolution" not in table
 
 
 # -- laws ------------------------------------------------------------------------------------------------------------
@@ -173,7 +175,8 @@ def test_any_reshape_has_the_announced_shape(dims: list[int], data: st.DataObjec
     y = b.reshape(x, written)
     graph.set_outputs([y])
     (found,) = run(graph, [np.zeros(dims, np.float32)])
-    assert found.shape == tuple(target) and y.shape.compatible(Shape(found.shape))
+    assert found.shape == tuple(target)
+    assert y.shape.compatible(Shape(found.shape))
     emitted(graph)
 
 
@@ -209,4 +212,5 @@ def test_squeezing_is_a_reshape_where_tensorrt_has_no_such_layer(
     monkeypatch.setattr(emit.Emitter, "__init__", without)
     network = emitted(graph).network
     kinds = {str(network.get_layer(i).type) for i in range(network.num_layers)}
-    assert any("SHUFFLE" in k for k in kinds) and not any("SQUEEZE" in k for k in kinds)
+    assert any("SHUFFLE" in k for k in kinds)
+    assert not any("SQUEEZE" in k for k in kinds)

@@ -126,7 +126,7 @@ def _ours(inputs: Inputs, op: str, attrs: dict[str, Any]) -> bool:
 
 
 def _theirs(inputs: Inputs, op: str, attrs: dict[str, Any]) -> bool:
-    """Whether TensorRT builds the layer; result types come from the rule applied to floats, with the element type replaced."""
+    """Whether TensorRT builds the layer; the result types are the rule's for floats, in the other element type."""
     floats = add([(DType.BOOL if attrs.get("operation") in ("not", "and") else F32, s) for _, s in inputs], op, **attrs)
     types = [TensorType(_result(v, inputs[0][0]), v.shape) for v in floats.outputs]
     try:

@@ -49,7 +49,8 @@ def test_a_number_that_does_not_fit_a_narrower_type_is_not_known() -> None:
 
 def test_nothing_is_claimed_of_floats_of_inputs_and_of_matrices() -> None:
     graph, b, x = image()
-    assert known_values(x) is None and known_values(b.constant(np.array([1.0], np.float32))) is None
+    assert known_values(x) is None
+    assert known_values(b.constant(np.array([1.0], np.float32))) is None
     lengths = graph.add_input("n", TensorType(DType.INT32, Shape((2,))))
     assert known_values(lengths) == (None, None)
     assert known_values(graph.add_input("m", TensorType(DType.INT32, Shape((None,))))) is None
@@ -63,8 +64,8 @@ def test_a_reshape_by_the_own_shape_has_the_dimensions_that_tensorrt_infers() ->
     assert y.shape.dims == (None, None, 4)
     z = b.reshape_to(x, b.concatenation([batch, b.constant(np.array([24, 4], np.int64))], 0))
     assert z.shape.dims == (None, 24, 4)
-    r = b.resize(x, b.gather(b.elementwise(b.shape(x), b.constant(np.array([1, 1, 2, 2])), "prod"), b.constant(np.arange(4, dtype=np.int32))),
-                 "nearest", "asymmetric")  # fmt: skip
+    doubled = b.elementwise(b.shape(x), b.constant(np.array([1, 1, 2, 2])), "prod")
+    r = b.resize(x, b.gather(doubled, b.constant(np.arange(4, dtype=np.int32))), "nearest", "asymmetric")
     assert r.shape.dims == (None, 3, 16, 8)
     graph.set_outputs([y, z, r])
     emitted(graph)
@@ -93,7 +94,8 @@ def test_known_numbers_are_the_ones_that_the_layers_compute(
     graph.set_outputs([value])
     (computed,) = run(graph, [np.zeros((5, 3, 8, 4), np.float32)])
     known = known_values(value)
-    assert known is not None and len(known) == len(computed)
+    assert known is not None
+    assert len(known) == len(computed)
     assert all(k is None or k == c for k, c in zip(known, computed, strict=True))
     assert None not in known or (known[0] is None and first == 0) or not any(k is None for k in known[1:])
 

@@ -30,6 +30,8 @@ _FEEDS: Mapping[str, tuple[str, ...]] = MappingProxyType(
 )
 """The input that each architecture's own preprocess_input makes."""
 
+_CALIBRATION_BATCH = 8
+
 
 def _pairs() -> Iterator[tuple[str, str]]:
     for feed, names in _FEEDS.items():
@@ -64,8 +66,7 @@ def build_here(name: str, seed: int) -> FrozenModel:
     keras.utils.set_random_seed(seed)
     model: Any = getattr(keras.applications, name)(weights=None)
     shape = tuple(model.inputs[0].shape)
-    batch = 8 if shape[1] < 300 else 4 if shape[1] < 400 else 2
-    randomise(model, _calibration_data(FEED_OF[name], concrete_shape(shape, batch, ()), seed), seed)
+    randomise(model, _calibration_data(FEED_OF[name], concrete_shape(shape, _CALIBRATION_BATCH, ()), seed), seed)
     return freeze(model, name, outputs=("predictions",), feed=FEED_OF[name])
 
 

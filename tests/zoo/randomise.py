@@ -7,6 +7,7 @@ data, and the classifier is scaled so that its probabilities depend on the input
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any
@@ -14,6 +15,7 @@ from typing import Any
 import keras
 import numpy as np
 import numpy.typing as npt
+import tensorflow as tf
 
 from zoo.feeds import IMAGENET_MEAN, IMAGENET_STDDEV
 
@@ -31,7 +33,13 @@ def _set(variable: Any, values: Floats) -> None:
         variable.assign(np.asarray(values, np.float32))
 
 
-def _scale_and_shift(layer: Any, rng: np.random.Generator) -> None:
+def _batch_norm(layer: Any, rng: np.random.Generator) -> None:
+    """Shifts outweigh scales: what varies stays small enough that no image's activations run away with depth."""
+    _set(layer.gamma, rng.uniform(0.3, 0.7, layer.moving_mean.shape))
+    _set(layer.beta, rng.normal(0.5, 1.0, layer.moving_mean.shape))
+
+
+def _layer_norm(layer: Any, rng: np.random.Generator) -> None:
     width = next(variable.shape for variable in (layer.gamma, layer.beta) if variable is not None)
     _set(layer.gamma, rng.uniform(0.6, 1.4, width))
     _set(layer.beta, rng.normal(0.0, 0.2, width))
@@ -55,8 +63,8 @@ def _bias(layer: Any, rng: np.random.Generator) -> None:
 
 _RULES: Mapping[str, Callable[[Any, np.random.Generator], None]] = MappingProxyType(
     {
-        "BatchNormalization": _scale_and_shift,
-        "LayerNormalization": _scale_and_shift,
+        "BatchNormalization": _batch_norm,
+        "LayerNormalization": _layer_norm,
         "LayerScale": _layer_scale,
         "Normalization": _input_statistics,
     }
@@ -68,42 +76,63 @@ def _layers(model: Any) -> list[Any]:
     return [layer for layers in nested for layer in layers]
 
 
-def _measure(model: Any, data: Floats, rng: np.random.Generator) -> None:
-    """Sets moving statistics to what `data` gives, each off by about a tenth as after training on other data."""
-    norms = [layer for layer in _layers(model) if isinstance(layer, keras.layers.BatchNormalization)]
-    for layer in norms:
-        layer.momentum = 0.0
-    if norms:
-        model(data, training=True)
-    for layer in norms:
-        mean, variance = layer.moving_mean.numpy(), layer.moving_variance.numpy()
-        offset = 0.1 * np.sqrt(variance) * rng.normal(size=mean.shape)
-        _set(layer.moving_mean, rounded(mean + offset))
-        _set(layer.moving_variance, rounded(np.maximum(variance, 1e-3) * rng.uniform(0.8, 1.25, variance.shape)))
+def _measure(layer: Any, data: Any, rng: np.random.Generator) -> None:
+    """Moving statistics from what reaches the layer, off by about a tenth as after training on other data."""
+    values = tf.nn.moments(data, list(range(len(data.shape) - 1)))
+    mean, variance = (value.numpy().astype(np.float64) for value in values)
+    offset = 0.1 * np.sqrt(variance) * rng.normal(size=mean.shape)
+    _set(layer.moving_mean, rounded(mean + offset))
+    _set(layer.moving_variance, rounded(np.maximum(variance, 1e-3) * rng.uniform(0.8, 1.25, mean.shape)))
 
 
-def _fit_classifier(model: Any, data: Floats, rng: np.random.Generator) -> None:
-    """Scales the last kernel so that logits vary over inputs by about 2, and takes their mean out by the bias.
+def _fit_classifier(head: Any, data: Any, rng: np.random.Generator) -> None:
+    """Scales the last kernel so that logits vary over inputs by about 1.5, and takes their mean out by the bias.
 
     The scale is bounded so that what cancels stays below 30: the output is a well-conditioned function of the features.
     """
-    head = next(layer for layer in reversed(_layers(model)) if getattr(layer, "kernel", None) is not None)
-    features = keras.Model(model.inputs, head.input)(data, training=False).numpy().reshape(len(data), -1)
-    kernel = head.kernel.numpy()
+    features, kernel = data.numpy().reshape(len(data), -1), head.kernel.numpy()
     logits = features @ kernel.reshape(features.shape[1], -1)
     mean = logits.mean(axis=0)
-    scale = min(2.0 / max(float((logits - mean).std()), 1e-6), 30.0 / max(float(np.sqrt((mean**2).mean())), 1e-6))
-    _set(head.kernel, kernel * rounded(np.array(scale)))
+    largest = 30.0 / max(float(np.sqrt((mean**2).mean())), 1e-6)
+    scale = rounded(np.array(min(1.5 / max(float((logits - mean).std()), 1e-6), largest)))
+    _set(head.kernel, kernel * scale)
     _set(head.bias, rounded(rng.normal(0.0, 0.5, mean.shape) - mean * scale))
+
+
+def _forward(model: Any, data: Any, before: Callable[[Any, Any], None]) -> None:
+    """Runs `model` on `data` one layer at a time, calling before(layer, its input), and drops what is no longer needed.
+
+    Keras itself holds every intermediate tensor until the end, which is gigabytes for the larger architectures.
+    """
+    steps = [step for step in model.operations if not isinstance(step, keras.layers.InputLayer)]
+    uses = Counter(id(tensor) for step in steps for tensor in tf.nest.flatten(step.input))
+    values = {id(model.inputs[0]): data}
+    for step in steps:
+        arguments = tf.nest.map_structure(lambda tensor: values[id(tensor)], step.input)
+        before(step, arguments)
+        values[id(step.output)] = step(arguments)
+        for tensor in tf.nest.flatten(step.input):
+            uses[id(tensor)] -= 1
+            if not uses[id(tensor)]:
+                del values[id(tensor)]
 
 
 def randomise(model: Any, data: Floats, seed: int) -> None:
     """Gives `model` (a keras.applications classifier, weights=None) realistic parameters, measured on `data`.
 
-    Kernels are left as the model's initialisers drew them. The same for the same seed, data and initial kernels.
+    Kernels are left as the model's initialisers drew them, but for the classifier's. Each batch normalisation is
+    measured on what the layers before it, already in place, make of the data, so that nothing grows or fades with
+    depth. The same for the same seed, data and initial kernels.
     """
     rng = np.random.default_rng(seed)
     for layer in _layers(model):
         _RULES.get(type(layer).__name__, _bias)(layer, rng)
-    _measure(model, data, rng)
-    _fit_classifier(model, data, rng)
+    head = next(layer for layer in reversed(_layers(model)) if getattr(layer, "kernel", None) is not None)
+
+    def before(layer: Any, arguments: Any) -> None:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            _measure(layer, arguments, rng)
+        elif layer is head:
+            _fit_classifier(layer, arguments, rng)
+
+    _forward(model, tf.constant(data), before)

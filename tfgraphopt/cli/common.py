@@ -94,6 +94,12 @@ def _pair(text: str, form: str) -> tuple[str, str]:
     return name, value
 
 
+def console() -> Console:
+    """Where tables go: as wide as the terminal, and wide enough for names in a pipe."""
+    terminal = Console()
+    return terminal if terminal.is_terminal else Console(width=140)
+
+
 def print_json(tree: Any) -> None:
     """``tree`` as JSON on stdout."""
     json.dump(tree, sys.stdout, indent=2, default=str)
@@ -103,9 +109,9 @@ def print_json(tree: Any) -> None:
 @contextmanager
 def progress_bar() -> Iterator[Progress]:
     """A progress callback: a live line on a terminal, silence in a pipe."""
-    console = Console(stderr=True)
+    errors = Console(stderr=True)
     columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
-    with Bar(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+    with Bar(*columns, console=errors, transient=True, disable=not errors.is_terminal) as bar:
         task = bar.add_task("starting", total=None)
 
         def show(what: str, done: int, total: int) -> None:

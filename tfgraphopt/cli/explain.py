@@ -6,7 +6,6 @@ import argparse
 from pathlib import Path
 
 import attrs
-from rich.console import Console
 
 from tfgraphopt.cli import common
 
@@ -36,7 +35,7 @@ def run(options: argparse.Namespace) -> int:
     if options.json:
         common.print_json(report.to_json())
         return 0
-    console = Console()
+    console = common.console()
     console.print(segment_table(report))
     console.print(reason_table(report))
     console.print(verdict_table(report, everything=options.all))

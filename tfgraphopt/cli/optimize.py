@@ -5,8 +5,6 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from rich.console import Console
-
 from tfgraphopt.cli import common
 
 HELP = "optimise a model"
@@ -44,7 +42,7 @@ def run(options: argparse.Namespace) -> int:
     if options.json:
         common.print_json(tree)
         return 0
-    console = Console()
+    console = common.console()
     console.print(segment_table(result.report))
     for line in summary_lines(result.report):
         console.print(line, markup=False, highlight=False)

@@ -6,7 +6,6 @@ import argparse
 from typing import Any
 
 import attrs
-from rich.console import Console
 from rich.table import Table
 
 from tfgraphopt.cli import common
@@ -36,7 +35,7 @@ def run(options: argparse.Namespace) -> int:
         table.add_column(name, overflow="fold")
     for row in rows:
         table.add_row(row["name"], row["doc"], "\n".join(f"{k}={v}" for k, v in row["options"].items()), _order(row))
-    console = Console()
+    console = common.console()
     console.print(table)
     console.print(f"default pipeline: {default}", markup=False, highlight=False)
     return 0

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
 from tfgraphopt.cli import common
@@ -33,7 +32,7 @@ def run(options: argparse.Namespace) -> int:
     for row in rows:
         contributed = "\n".join(f"{hook}: {len(keys)} ({_shortened(keys)})" for hook, keys in row["contributes"].items())
         table.add_row(row["name"], f"{row['distribution']} {row['version']}", "\n".join(row["hooks"]), contributed)
-    console = Console()
+    console = common.console()
     console.print(table)
     for failure in failures:
         console.print(f"failed: {failure}", markup=False, highlight=False)

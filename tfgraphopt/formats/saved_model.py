@@ -39,13 +39,15 @@ def freeze_saved_model(path: Path, signature: str = "serving_default", tags: tup
         GraphDefError: there is no such SavedModel, meta graph or signature; the message lists what there is.
     """
     import tensorflow as tf
+    from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_from_session_graph
+    from tensorflow.python.saved_model.loader_impl import SavedModelLoader
 
     try:
-        with tf.Graph().as_default(), tf.compat.v1.Session() as session:
-            meta = tf.compat.v1.saved_model.load(session, list(tags), str(path))
+        with tf.Graph().as_default() as graph, tf.compat.v1.Session(graph=graph) as session:
+            meta = SavedModelLoader(str(path)).load(session, list(tags))
             found = _signature(meta, signature)
-            names = [t.name.partition(":")[0] for t in found.outputs.values()]
-            graph_def = tf.compat.v1.graph_util.convert_variables_to_constants(session, meta.graph_def, names)
+            names = sorted({t.name.partition(":")[0] for t in found.outputs.values()})
+            graph_def = convert_variables_to_constants_from_session_graph(session, meta.graph_def, names)
     except (OSError, RuntimeError, ValueError, tf.errors.OpError) as error:
         raise GraphDefError(f"{path} cannot be loaded as a SavedModel with tags {', '.join(tags)}", why=str(error)) from error
     return FrozenSignature(

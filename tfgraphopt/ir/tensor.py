@@ -41,6 +41,8 @@ class Tensor:
         Texts are stored as UTF-8 bytes, which is what TensorFlow's strings are.
         """
         array = np.asarray(value, dtype=None if dtype is None else dtype.np)
+        if array.dtype.kind in "SU":
+            array = np.asarray(value, dtype=np.object_)  # numpy's own texts lose zero bytes at their end
         kind = dtype or DType.of_numpy(array.dtype)
         if kind is DType.STRING:
             array = _encoded(array)

@@ -230,8 +230,10 @@ def _nested(tensor: Tensor) -> str:
 
 
 def _nested_array(array: Any) -> str:
-    if np.ndim(array) == 0:
-        return element_text(np.asarray(array)[()])
+    if not isinstance(array, np.ndarray):  # an element (numpy would strip zero bytes from texts)
+        return element_text(array)
+    if array.ndim == 0:
+        return element_text(array[()])
     return "[" + ",".join(_nested_array(part) for part in array) + "]"
 
 

@@ -79,7 +79,7 @@ class Growing:
         """A constant."""
         tensor = Tensor.of(array, dtype)
         node = self._node("Const", (), {"value": tensor, "dtype": tensor.dtype}, [tensor.type])
-        if tensor.dtype in self.element_types:
+        if tensor.dtype in self.element_types and tensor.num_elements:
             self.examples[node.output] = tensor.shape.static()
         return node.output
 
@@ -119,7 +119,7 @@ class Growing:
         node = self._node(op, inputs, attributes, types)
         self._wait(node)
         for value, shape in list(zip(node.outputs, exact, strict=True))[:use]:
-            if shape.is_static and value.dtype in EVERY:
+            if shape.num_elements and value.dtype in EVERY:
                 self.examples[value] = shape.static()
         return node
 

@@ -42,7 +42,7 @@ class FoldConstants(Pass):
         """Foldable values that something not foldable reads."""
         constant: set[Node] = set()
         for node in graph:
-            if node.op == "Const" or self._foldable(node, constant):
+            if (node.op == "Const" and not node.control) or self._foldable(node, constant):
                 constant.add(node)
         found = []
         for node in graph:

@@ -6,6 +6,7 @@ from typing import ClassVar
 
 import attrs
 
+from tfgraphopt.graphdef import function_names
 from tfgraphopt.ir import FuncRef, Graph, Node
 from tfgraphopt.passes import Context, Pass
 from tfgraphopt.regions import inline
@@ -25,10 +26,35 @@ class InlineFunctions(Pass):
     before: ClassVar[tuple[str, ...]] = ("infer-types",)
 
     def run(self, graph: Graph, ctx: Context) -> None:
-        for node in graph:
-            body = _body(node, graph, ctx)
-            if body is not None and not _reaches(body, {graph.name}, ctx):
-                inline(graph, node, body)
+        used = _reachable(ctx)
+        while _inline_once(graph, ctx):  # a copied body may hold calls of its own
+            pass
+        for name in used - _reachable(ctx):
+            ctx.module.functions.pop(name, None)
+
+
+def _inline_once(graph: Graph, ctx: Context) -> bool:
+    found = False
+    for node in graph:
+        body = _body(node, graph, ctx)
+        if body is not None and not _reaches(body, {graph.name}, ctx):
+            inline(graph, node, body)
+            found = True
+    return found
+
+
+def _reachable(ctx: Context) -> set[str]:
+    """The functions that the main graph may call, over any number of steps."""
+    found: set[str] = set()
+    waiting = [ctx.module.main]
+    while waiting:
+        graph = waiting.pop()
+        for name in function_names(v for n in graph for v in n.attrs.values()) | {n.op for n in graph}:
+            body = ctx.module.functions.get(name)
+            if body is not None and name not in found:
+                found.add(name)
+                waiting.append(body)
+    return found
 
 
 def _body(node: Node, graph: Graph, ctx: Context) -> Graph | None:

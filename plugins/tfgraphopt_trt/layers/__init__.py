@@ -26,8 +26,8 @@ from tfgraphopt_trt.layers import (
 )  # fmt: skip
 
 _FAMILIES = (
-    basics, convolution, elementwise, gathering, grids, layout, linear, normalisation, pooling, quantisation, reduction, sampling,
-    selection, sequences, slicing,
+    basics, convolution, elementwise, gathering, grids, layout, linear, normalisation, pooling, quantisation, reduction,
+    sampling, selection, sequences, slicing,
 )  # fmt: skip
 
 

@@ -85,7 +85,12 @@ LAYERS: tuple[LayerDef, ...] = (
     ),
     LayerDef("trt.identity", _infer_identity, _mean_identity, _emit_identity, {}, ("x",), "IIdentityLayer: a copy."),
     LayerDef(
-        "trt.cast", _infer_cast, _mean_cast, _emit_cast, {}, ("x",),
+        "trt.cast",
+        _infer_cast,
+        _mean_cast,
+        _emit_cast,
+        {},
+        ("x",),
         "ICastLayer: ``x`` in element type ``to``; floats are truncated towards zero.",
     ),
-)  # fmt: skip
+)

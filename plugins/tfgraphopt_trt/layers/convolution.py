@@ -1,7 +1,7 @@
 """Convolution and deconvolution.
 
-TensorFlow's CPU kernels are channels-last only and know some cases not at all (dilated or grouped 3-D, depthwise with unequal
-strides, dilated transposed); each has a formulation here that every device runs and XLA compiles.
+TensorFlow's CPU kernels are channels-last only and know some cases not at all (dilated or grouped 3-D, depthwise
+with unequal strides, dilated transposed); each has a formulation here that every device runs and XLA compiles.
 """
 
 from __future__ import annotations
@@ -209,13 +209,21 @@ def _emit_deconvolution(e: Emitter, node: Node) -> Sequence[Any]:
 
 LAYERS: tuple[LayerDef, ...] = (
     LayerDef(
-        "trt.convolution", _infer_convolution, _mean_convolution, _emit_convolution,
-        {"groups": 1, "padding": "explicit", "pre": (), "post": ()}, ("x", "kernel", "bias"),
+        "trt.convolution",
+        _infer_convolution,
+        _mean_convolution,
+        _emit_convolution,
+        {"groups": 1, "padding": "explicit", "pre": (), "post": ()},
+        ("x", "kernel", "bias"),
         "IConvolutionLayer: ``x`` N,C,spatial with ``kernel`` K,C/groups,spatial and an optional ``bias`` of K.",
     ),
     LayerDef(
-        "trt.deconvolution", _infer_deconvolution, _mean_deconvolution, _emit_deconvolution,
-        {"groups": 1, "padding": "explicit", "pre": (), "post": ()}, ("x", "kernel", "bias"),
+        "trt.deconvolution",
+        _infer_deconvolution,
+        _mean_deconvolution,
+        _emit_deconvolution,
+        {"groups": 1, "padding": "explicit", "pre": (), "post": ()},
+        ("x", "kernel", "bias"),
         "IDeconvolutionLayer: ``x`` N,C,spatial with ``kernel`` C,K/groups,spatial and an optional ``bias`` of K.",
     ),
-)  # fmt: skip
+)

@@ -199,16 +199,33 @@ def _emit_select(e: Emitter, node: Node) -> Sequence[Any]:
 
 LAYERS: tuple[LayerDef, ...] = (
     LayerDef(
-        "trt.activation", _infer_activation, _mean_activation, _emit_activation, {"alpha": 0.0, "beta": 0.0}, ("x",),
+        "trt.activation",
+        _infer_activation,
+        _mean_activation,
+        _emit_activation,
+        {"alpha": 0.0, "beta": 0.0},
+        ("x",),
         "IActivationLayer: the activation function ``type`` with parameters ``alpha`` and ``beta``.",
     ),
-    LayerDef("trt.unary", _infer_unary, _mean_unary, _emit_unary, {}, ("x",), "IUnaryLayer: ``operation`` of each element."),
     LayerDef(
-        "trt.elementwise", _infer_elementwise, _mean_elementwise, _emit_elementwise, {}, ("a", "b"),
+        "trt.unary", _infer_unary, _mean_unary, _emit_unary, {}, ("x",), "IUnaryLayer: ``operation`` of each element."
+    ),
+    LayerDef(
+        "trt.elementwise",
+        _infer_elementwise,
+        _mean_elementwise,
+        _emit_elementwise,
+        {},
+        ("a", "b"),
         "IElementWiseLayer: ``operation`` of two tensors of one rank; axes of size one are repeated.",
     ),
     LayerDef(
-        "trt.select", _infer_select, _mean_select, _emit_select, {}, ("condition", "then", "otherwise"),
+        "trt.select",
+        _infer_select,
+        _mean_select,
+        _emit_select,
+        {},
+        ("condition", "then", "otherwise"),
         "ISelectLayer: ``then`` where ``condition`` holds, else ``otherwise``.",
     ),
-)  # fmt: skip
+)

@@ -152,11 +152,21 @@ def _emit_scatter(e: Emitter, node: Node) -> Sequence[Any]:
 
 LAYERS: tuple[LayerDef, ...] = (
     LayerDef(
-        "trt.gather", _infer_gather, _mean_gather, _emit_gather, {"axis": 0, "batch_dims": 0, "mode": "default"},
-        ("x", "indices"), "IGatherLayer: numpy.take, GatherNd or take_along_axis.",
+        "trt.gather",
+        _infer_gather,
+        _mean_gather,
+        _emit_gather,
+        {"axis": 0, "batch_dims": 0, "mode": "default"},
+        ("x", "indices"),
+        "IGatherLayer: numpy.take, GatherNd or take_along_axis.",
     ),
     LayerDef(
-        "trt.scatter", _infer_scatter, _mean_scatter, _emit_scatter, {"mode": "nd", "axis": 0},
-        ("x", "indices", "updates"), "IScatterLayer: ``x`` with ``updates`` written at ``indices``.",
+        "trt.scatter",
+        _infer_scatter,
+        _mean_scatter,
+        _emit_scatter,
+        {"mode": "nd", "axis": 0},
+        ("x", "indices", "updates"),
+        "IScatterLayer: ``x`` with ``updates`` written at ``indices``.",
     ),
-)  # fmt: skip
+)

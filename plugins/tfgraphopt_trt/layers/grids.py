@@ -59,7 +59,7 @@ class _Line:
     align_corners: bool
 
     def source(self, places: Any) -> Any:
-        """Grid coordinates in [-1, 1] as positions: the ends are the centres of the border elements, or their outer edges."""
+        """Grid coordinates as positions: -1 and 1 are the centres of the border elements, or their outer edges."""
         size = self.tf.cast(self.size, self.tf.float32)
         if self.align_corners:
             return (places + 1.0) * 0.5 * (size - 1.0)
@@ -159,7 +159,12 @@ def _emit(e: Emitter, node: Node) -> Sequence[Any]:
 
 LAYERS: tuple[LayerDef, ...] = (
     LayerDef(
-        "trt.grid_sample", _infer, _mean, _emit, {"mode": "linear", "align_corners": False, "padding": "fill"}, ("x", "grid"),
+        "trt.grid_sample",
+        _infer,
+        _mean,
+        _emit,
+        {"mode": "linear", "align_corners": False, "padding": "fill"},
+        ("x", "grid"),
         "IGridSampleLayer: N,C,H,W read at the (x, y) places in [-1, 1] that the grid N,H,W,2 holds.",
     ),
-)  # fmt: skip
+)

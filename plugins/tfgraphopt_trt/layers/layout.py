@@ -195,7 +195,7 @@ def _emit_unsqueeze(e: Emitter, node: Node) -> Sequence[Any]:
 
 
 def _shuffle(e: Emitter, x: Any, sources: Sequence[int], rank: int) -> Sequence[Any]:
-    """``x`` reshaped so that axis i has the size of its axis ``sources[i]``, where axis ``rank`` stands for size one."""
+    """``x`` reshaped so that axis i has the size of its axis ``sources[i]``; axis ``rank`` stands for size one."""
     layer = e.network.add_shuffle(x)
     if not sources:
         layer.reshape_dims = e.dims(())
@@ -235,22 +235,52 @@ def _emit_concatenation(e: Emitter, node: Node) -> Sequence[Any]:
 
 
 LAYERS: tuple[LayerDef, ...] = (
-    LayerDef("trt.shape", _infer_shape, _mean_shape, _emit_shape, {}, ("x",), "IShapeLayer: the dimensions as int64[rank]."),
     LayerDef(
-        "trt.transpose", _infer_transpose, _mean_transpose, _emit_transpose, {}, ("x",),
+        "trt.shape", _infer_shape, _mean_shape, _emit_shape, {}, ("x",), "IShapeLayer: the dimensions as int64[rank]."
+    ),
+    LayerDef(
+        "trt.transpose",
+        _infer_transpose,
+        _mean_transpose,
+        _emit_transpose,
+        {},
+        ("x",),
         "IShuffleLayer: ``x`` with its axes permuted by ``perm``.",
     ),
     LayerDef(
-        "trt.reshape", _infer_reshape, _mean_reshape, _emit_reshape, {"dims": None}, ("x", "shape"),
-        "IShuffleLayer: ``x`` with ``dims`` (-1 the rest, 0 the input's own), or those that ``shape`` holds at run time.",
+        "trt.reshape",
+        _infer_reshape,
+        _mean_reshape,
+        _emit_reshape,
+        {"dims": None},
+        ("x", "shape"),
+        "IShuffleLayer: ``x`` with ``dims`` (-1 the rest, 0 the input's own), or those in ``shape`` at run time.",
     ),
-    LayerDef("trt.squeeze", _infer_squeeze, _mean_squeeze, _emit_squeeze, {}, ("x",), "ISqueezeLayer: ``x`` without ``axes``."),
     LayerDef(
-        "trt.unsqueeze", _infer_unsqueeze, _mean_unsqueeze, _emit_unsqueeze, {}, ("x",),
+        "trt.squeeze",
+        _infer_squeeze,
+        _mean_squeeze,
+        _emit_squeeze,
+        {},
+        ("x",),
+        "ISqueezeLayer: ``x`` without ``axes``.",
+    ),
+    LayerDef(
+        "trt.unsqueeze",
+        _infer_unsqueeze,
+        _mean_unsqueeze,
+        _emit_unsqueeze,
+        {},
+        ("x",),
         "IUnsqueezeLayer: ``x`` with new axes of size one at ``axes`` of the result.",
     ),
     LayerDef(
-        "trt.concatenation", _infer_concatenation, _mean_concatenation, _emit_concatenation, {}, ("operands",),
+        "trt.concatenation",
+        _infer_concatenation,
+        _mean_concatenation,
+        _emit_concatenation,
+        {},
+        ("operands",),
         "IConcatenationLayer along ``axis``.",
     ),
-)  # fmt: skip
+)

@@ -108,8 +108,13 @@ def _emit_einsum(e: Emitter, node: Node) -> Sequence[Any]:
 
 LAYERS: tuple[LayerDef, ...] = (
     LayerDef(
-        "trt.matrix_multiply", _infer_matmul, _mean_matmul, _emit_matmul, {"transpose_a": False, "transpose_b": False},
-        ("a", "b"), "IMatrixMultiplyLayer: products of the last two axes; leading axes broadcast.",
+        "trt.matrix_multiply",
+        _infer_matmul,
+        _mean_matmul,
+        _emit_matmul,
+        {"transpose_a": False, "transpose_b": False},
+        ("a", "b"),
+        "IMatrixMultiplyLayer: products of the last two axes; leading axes broadcast.",
     ),
     LayerDef("trt.einsum", _infer_einsum, _mean_einsum, _emit_einsum, {}, ("operands",), "IEinsumLayer: ``equation``."),
-)  # fmt: skip
+)

@@ -76,7 +76,12 @@ def _emit(e: Emitter, node: Node) -> Sequence[Any]:
 
 LAYERS: tuple[LayerDef, ...] = (
     LayerDef(
-        "trt.normalization", _infer, _mean, _emit, {"groups": 1}, ("x", "scale", "bias"),
-        "INormalizationLayer: ``(x - mean) / sqrt(variance + epsilon) * scale + bias``, moments over ``axes`` (of each group).",
+        "trt.normalization",
+        _infer,
+        _mean,
+        _emit,
+        {"groups": 1},
+        ("x", "scale", "bias"),
+        "INormalizationLayer: ``(x - mean) / sqrt(variance + epsilon) * scale + bias``, moments over ``axes``.",
     ),
-)  # fmt: skip
+)

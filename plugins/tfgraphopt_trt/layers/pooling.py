@@ -75,14 +75,19 @@ def _pad_same(tf: Any, x: Any, window: Window) -> Any:
     return tf.pad(x, [*pads, (0, 0)])
 
 
+_FUNCTIONS = {
+    ("MAX", 2): "max_pool2d", ("AVG", 2): "avg_pool2d", ("MAX", 3): "max_pool3d", ("AVG", 3): "avg_pool3d",
+}  # fmt: skip
+
+
 def _pool(tf: Any, kind: str, x: Any, window: Window) -> Any:
     """tf.nn.pool in the input's type; half floats go through float32, for which 3-D CPU kernels exist."""
     narrow = len(window.size) == 3 and x.dtype != tf.float32
-    function = {
-        ("MAX", 2): tf.nn.max_pool2d, ("AVG", 2): tf.nn.avg_pool2d, ("MAX", 3): tf.nn.max_pool3d, ("AVG", 3): tf.nn.avg_pool3d,
-    }[kind, len(window.size)]  # fmt: skip
+    function = _FUNCTIONS[kind, len(window.size)]
     wide = tf.cast(x, tf.float32) if narrow else x
-    return tf.cast(function(wide, framed(window.size), framed(window.stride), window.tf_padding), x.dtype)
+    return tf.cast(
+        getattr(tf.nn, function)(wide, framed(window.size), framed(window.stride), window.tf_padding), x.dtype
+    )
 
 
 def _emit_pooling(e: Emitter, node: Node) -> Sequence[Any]:
@@ -124,12 +129,21 @@ def _emit_lrn(e: Emitter, node: Node) -> Sequence[Any]:
 
 LAYERS: tuple[LayerDef, ...] = (
     LayerDef(
-        "trt.pooling", _infer_pooling, _mean_pooling, _emit_pooling,
-        {"padding": "explicit", "pre": (), "post": (), "count_padding": False}, ("x",),
+        "trt.pooling",
+        _infer_pooling,
+        _mean_pooling,
+        _emit_pooling,
+        {"padding": "explicit", "pre": (), "post": (), "count_padding": False},
+        ("x",),
         "IPoolingLayer: the max or average of windows of N,C,spatial; averages count padding only when asked.",
     ),
     LayerDef(
-        "trt.lrn", _infer_lrn, _mean_lrn, _emit_lrn, {}, ("x",),
+        "trt.lrn",
+        _infer_lrn,
+        _mean_lrn,
+        _emit_lrn,
+        {},
+        ("x",),
         "ILRNLayer: ``x / (k + alpha/window * sum(x^2 over window channels))^beta``.",
     ),
-)  # fmt: skip
+)

@@ -96,11 +96,21 @@ def _emit(e: Emitter, node: Node, add: Any) -> Sequence[Any]:
 
 LAYERS: tuple[LayerDef, ...] = (
     LayerDef(
-        "trt.quantize", _infer_quantize, _mean_quantize, _emit_quantize, {"axis": None, "to": DType.INT8}, ("x", "scale"),
+        "trt.quantize",
+        _infer_quantize,
+        _mean_quantize,
+        _emit_quantize,
+        {"axis": None, "to": DType.INT8},
+        ("x", "scale"),
         "IQuantizeLayer: ``round_half_even(x / scale)`` clipped to the range of ``to``.",
     ),
     LayerDef(
-        "trt.dequantize", _infer_dequantize, _mean_dequantize, _emit_dequantize, {"axis": None}, ("x", "scale"),
+        "trt.dequantize",
+        _infer_dequantize,
+        _mean_dequantize,
+        _emit_dequantize,
+        {"axis": None},
+        ("x", "scale"),
         "IDequantizeLayer: ``x * scale`` in the element type of ``scale``.",
     ),
-)  # fmt: skip
+)

@@ -76,8 +76,13 @@ def _emit_softmax(e: Emitter, node: Node) -> Sequence[Any]:
 
 LAYERS: tuple[LayerDef, ...] = (
     LayerDef(
-        "trt.reduce", _infer_reduce, _mean_reduce, _emit_reduce, {"keep_dims": False}, ("x",),
+        "trt.reduce",
+        _infer_reduce,
+        _mean_reduce,
+        _emit_reduce,
+        {"keep_dims": False},
+        ("x",),
         "IReduceLayer: sum, prod, max, min or avg over ``axes``.",
     ),
     LayerDef("trt.softmax", _infer_softmax, _mean_softmax, _emit_softmax, {}, ("x",), "ISoftMaxLayer over ``axis``."),
-)  # fmt: skip
+)

@@ -1,4 +1,4 @@
-"""Resize: separable resampling of any axes, written with gathers so that every element type, rank and device can do it."""
+"""Resize: separable resampling, written with gathers so that every element type, rank and device can do it."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def _scaled(dim: Dim, scale: float) -> Dim:
 
 @attrs.frozen(slots=True)
 class _Axis:
-    """One axis that is resampled: its number, its sizes (numbers or scalar tensors) and input elements per output element."""
+    """One resampled axis: its number, its sizes (numbers or scalar tensors), input elements per output element."""
 
     tf: Any
     axis: int
@@ -228,8 +228,12 @@ def _emit(e: Emitter, node: Node) -> Sequence[Any]:
 
 LAYERS: tuple[LayerDef, ...] = (
     LayerDef(
-        "trt.resize", _infer, _mean, _emit,
-        {"size": None, "scales": None, "rounding": "floor", "cubic_coeff": -0.75, "exclude_outside": False}, ("x", "size"),
+        "trt.resize",
+        _infer,
+        _mean,
+        _emit,
+        {"size": None, "scales": None, "rounding": "floor", "cubic_coeff": -0.75, "exclude_outside": False},
+        ("x", "size"),
         "IResizeLayer: ``x`` resampled to ``size`` or by ``scales``, nearest, linear or cubic.",
     ),
-)  # fmt: skip
+)

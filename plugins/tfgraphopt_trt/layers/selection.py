@@ -129,7 +129,7 @@ def _infer_nms(inputs: Sequence[Value], attrs: Attrs) -> list[TensorType]:
 
 
 def _mean_nms(tf: Any, inputs: Sequence[Any], attrs: Attrs) -> Sequence[Any]:
-    """Every class of every batch element on its own; (batch, class, box) triples, the best score first within a class."""
+    """Every class of every batch element on its own; triples, the best score first within a class."""
     boxes, scores, most, iou, least = inputs
     boxes, scores = tf.cast(boxes, tf.float32), tf.cast(tf.transpose(scores, [0, 2, 1]), tf.float32)
     batch, classes, count = tf.unstack(tf.shape(scores))
@@ -167,16 +167,30 @@ def _emit_nms(e: Emitter, node: Node) -> Sequence[Any]:
 
 LAYERS: tuple[LayerDef, ...] = (
     LayerDef(
-        "trt.topk", _infer_topk, _mean_topk, _emit_topk, {"k": None, "indices": DType.INT32}, ("x", "k"),
+        "trt.topk",
+        _infer_topk,
+        _mean_topk,
+        _emit_topk,
+        {"k": None, "indices": DType.INT32},
+        ("x", "k"),
         "ITopKLayer: the ``k`` largest or smallest elements along ``axis``, sorted, and where they were.",
     ),
     LayerDef(
-        "trt.non_zero", _infer_non_zero, _mean_non_zero, _emit_non_zero, {"indices": DType.INT64}, ("x",),
+        "trt.non_zero",
+        _infer_non_zero,
+        _mean_non_zero,
+        _emit_non_zero,
+        {"indices": DType.INT64},
+        ("x",),
         "INonZeroLayer: the coordinates of the elements that are not zero, as [rank, count].",
     ),
     LayerDef(
-        "trt.nms", _infer_nms, _mean_nms, _emit_nms, {"indices": DType.INT32},
+        "trt.nms",
+        _infer_nms,
+        _mean_nms,
+        _emit_nms,
+        {"indices": DType.INT32},
         ("boxes", "scores", "max_boxes", "iou", "score"),
         "INMSLayer: non-maximum suppression per class; (batch, class, box) triples and their number.",
     ),
-)  # fmt: skip
+)

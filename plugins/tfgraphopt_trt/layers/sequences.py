@@ -160,19 +160,39 @@ def _emit_linspace(e: Emitter, node: Node) -> Sequence[Any]:
 
 LAYERS: tuple[LayerDef, ...] = (
     LayerDef(
-        "trt.cumulative", _infer_cumulative, _mean_cumulative, _emit_cumulative,
-        {"operation": "sum", "exclusive": False, "reverse": False}, ("x",), "ICumulativeLayer along ``axis``.",
+        "trt.cumulative",
+        _infer_cumulative,
+        _mean_cumulative,
+        _emit_cumulative,
+        {"operation": "sum", "exclusive": False, "reverse": False},
+        ("x",),
+        "ICumulativeLayer along ``axis``.",
     ),
     LayerDef(
-        "trt.reverse_sequence", _infer_reverse, _mean_reverse, _emit_reverse, {}, ("x", "lengths"),
-        "IReverseSequenceLayer: the first ``lengths[i]`` elements along ``sequence_axis`` of batch element i, reversed.",
+        "trt.reverse_sequence",
+        _infer_reverse,
+        _mean_reverse,
+        _emit_reverse,
+        {},
+        ("x", "lengths"),
+        "IReverseSequenceLayer: the first ``lengths[i]`` elements along ``sequence_axis`` of batch i, reversed.",
     ),
     LayerDef(
-        "trt.one_hot", _infer_one_hot, _mean_one_hot, _emit_one_hot, {}, ("indices", "values", "depth"),
-        "IOneHotLayer: a new axis of ``depth`` elements that are ``values[1]`` at the index and ``values[0]`` elsewhere.",
+        "trt.one_hot",
+        _infer_one_hot,
+        _mean_one_hot,
+        _emit_one_hot,
+        {},
+        ("indices", "values", "depth"),
+        "IOneHotLayer: a new axis of ``depth`` elements, ``values[1]`` at the index and ``values[0]`` elsewhere.",
     ),
     LayerDef(
-        "trt.linspace", _infer_linspace, _mean_linspace, _emit_linspace, {"shape": None}, ("start", "delta", "shape"),
+        "trt.linspace",
+        _infer_linspace,
+        _mean_linspace,
+        _emit_linspace,
+        {"shape": None},
+        ("start", "delta", "shape"),
         "IFillLayer: ``start + sum(index[i] * delta[i])``.",
     ),
-)  # fmt: skip
+)

@@ -74,7 +74,7 @@ def _check_axis(axis: int, dim: Dim, start: Dim, size: Dim, stride: Dim, mode: s
 
 
 class _Cut:
-    """One slice while it is computed: per axis start, size and stride as numbers where known, else as scalar tensors."""
+    """One slice while it is computed: start, size and stride of each axis are numbers or scalar tensors."""
 
     def __init__(self, tf: Any, inputs: Sequence[Any], attrs: Attrs) -> None:
         self.tf = tf
@@ -215,8 +215,12 @@ def _emit(e: Emitter, node: Node) -> Sequence[Any]:
 
 LAYERS: tuple[LayerDef, ...] = (
     LayerDef(
-        "trt.slice", _infer, _mean, _emit,
-        {"operands": (), "start": None, "size": None, "stride": None, "mode": "strict_bounds"}, ("x", "operands"),
+        "trt.slice",
+        _infer,
+        _mean,
+        _emit,
+        {"operands": (), "start": None, "size": None, "stride": None, "mode": "strict_bounds"},
+        ("x", "operands"),
         "ISliceLayer: ``size`` elements from ``start`` with step ``stride`` along each axis.",
     ),
-)  # fmt: skip
+)

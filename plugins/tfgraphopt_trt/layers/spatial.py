@@ -1,4 +1,4 @@
-"""Windows that slide over N,C,spatial tensors: sizes, padding, and the way to TensorFlow's channels-last kernels and back."""
+"""Windows that slide over N,C,spatial tensors: sizes, padding, and TensorFlow's channels-last order."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ PADDINGS = ("explicit", "same_upper")
 class Window:
     """A sliding window: per spatial axis its size, stride, dilation and padding.
 
-    ``same`` means that padding follows from the input so that the result has ``ceil(size / stride)`` elements, the odd one
-    behind (TensorRT's SAME_UPPER, which is TensorFlow's ``SAME``).
+    ``same`` means that padding follows from the input so that the result has ``ceil(size / stride)`` elements, the odd
+    one behind (TensorRT's SAME_UPPER, which is TensorFlow's ``SAME``).
     """
 
     size: tuple[int, ...]

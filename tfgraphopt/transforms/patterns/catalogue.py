@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tfgraphopt.rewrite import Pattern
-from tfgraphopt.transforms.patterns import arithmetic, lists, movement
+from tfgraphopt.transforms.patterns import activations, arithmetic, folding, lists, movement, strength
 
 CANONICAL: tuple[Pattern, ...] = (
     movement.MergeTransposes(), movement.DropIdentityTranspose(), movement.MergeReshapes(), movement.DropReshape(),
@@ -18,5 +18,15 @@ CANONICAL: tuple[Pattern, ...] = (
 )  # fmt: skip
 """Rules that change no bit of any result; hosted by "canonicalize"."""
 
-PATTERNS: tuple[Pattern, ...] = CANONICAL
+FUSING: tuple[Pattern, ...] = (
+    folding.FoldScale(), folding.FoldScaleThroughBias(), folding.MergeBiases(), folding.ShiftToBias(),
+    folding.SplitBatchNorm(), folding.FoldPad(),
+    strength.NeutralFloat(), strength.MergeScales(), strength.SquareOfProduct(), strength.PowerToProduct(),
+    strength.SquaredDifference(), strength.DivideBySqrt(), strength.TransposeIntoMatmul(),
+    activations.ReluFromMaximum(), activations.Relu6FromMinimum(), activations.LeakyReluFromMaximum(),
+    activations.SigmoidFromExp(), activations.SoftmaxFromExp(), activations.LogSoftmaxFromExp(),
+)  # fmt: skip
+"""Rules that may change the last bits; hosted by "fuse"."""
+
+PATTERNS: tuple[Pattern, ...] = (*CANONICAL, *FUSING)
 """Every rule of the framework."""

@@ -10,7 +10,7 @@ import attrs
 from tfgraphopt.ir import Node, Tensor, Value, constant_of
 from tfgraphopt.rewrite import Draft, Match, NoMatch, Pattern, PatternOps
 from tfgraphopt.transforms.patterns.facts import axes_of, int_attr, integers, rank_of
-from tfgraphopt.transforms.patterns.movement import CANONICALIZE, split_axis
+from tfgraphopt.transforms.patterns.movement import CANONICALIZE
 
 
 @attrs.frozen(slots=True)
@@ -48,7 +48,7 @@ class CancelConcatOfSplit(Pattern):
     def rewrite(self, op: Draft, m: Match) -> Any:
         """What was split."""
         x: Value = m.split["value"]
-        axes = [constant_of(m.root["axis"]), constant_of(split_axis(m.split))]
+        axes = [constant_of(m.root["axis"]), constant_of(m.split["split_dim"])]
         flat = [axes_of(integers(a), rank_of(x)) for a in axes if a is not None]
         if len(flat) < 2 or flat[0] != flat[1]:
             raise NoMatch("it is not known to be split and joined along one axis")

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import attrs
 import numpy as np
 
-from tfgraphopt.ir import Node, Tensor, Value
+from tfgraphopt.ir import Tensor, Value
 from tfgraphopt.rewrite import Draft, Match, NoMatch, Pattern, PatternOps
 from tfgraphopt.transforms.patterns.facts import axes_of, int_attr, integers, ints_attr, rank_of, same_static_shape
 
@@ -308,7 +308,3 @@ class DropSelect(Pattern):
             raise NoMatch("the condition is not the same everywhere, or the operand is broadcast")
         return chosen
 
-
-def split_axis(node: Node) -> Value:
-    """The axis operand of a Split or SplitV."""
-    return node["axis"] if node.op == "SplitV" else node["split_dim"]

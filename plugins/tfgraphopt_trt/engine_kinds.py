@@ -1,0 +1,69 @@
+"""Which kind of engine an optimisation builds."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Mapping
+from typing import Any
+
+from tfgraphopt.errors import ConfigError
+from tfgraphopt.passes import Context
+from tfgraphopt_trt.hookspecs import EngineKind
+
+ENGINES_HOOK = "tfgraphopt_trt_engines"
+_CHOSEN = "trt.engine-kind"
+
+
+def chosen_kind(ctx: Context) -> EngineKind:
+    """The kind that ``engine`` names; for ``auto`` the best that this machine can run; decided once an optimisation.
+
+    With ``none`` nothing is built, and the nodes are TensorRT's, as they are for ``auto`` where no kind can run here: the
+    result is then for another machine, which the report says.
+
+    Raises:
+        ConfigError: no plugin provides that kind.
+    """
+    if _CHOSEN not in ctx.facts:
+        ctx.facts[_CHOSEN] = _choose(ctx)
+    kind: EngineKind = ctx.facts[_CHOSEN]
+    return kind
+
+
+def builds(ctx: Context, name: str) -> bool:
+    """Whether this optimisation builds engines of kind ``name``."""
+    return ctx.config.engine != "none" and chosen_kind(ctx).name == name
+
+
+def _choose(ctx: Context) -> EngineKind:
+    kinds: Mapping[str, EngineKind] = ctx.tables.table(ENGINES_HOOK)
+    wanted = "tensorrt" if ctx.config.engine == "none" else ctx.config.engine
+    if wanted == "auto":
+        return _best(ctx, kinds)
+    if wanted not in kinds:
+        raise ConfigError(
+            f"no plugin provides the engine {wanted!r}", hint=f"there are {', '.join(sorted(kinds))}; see tfgraphopt plugins"
+        )
+    return kinds[wanted]
+
+
+def _best(ctx: Context, kinds: Mapping[str, EngineKind]) -> EngineKind:
+    problems = {}
+    for kind in sorted(kinds.values(), key=lambda k: -k.rank):
+        problem = kind.unusable()
+        if problem is None:
+            return kind
+        problems[kind.name] = problem
+    said = "; ".join(f"{name}: {problem}" for name, problem in problems.items())
+    ctx.report.say(f"no engine can run on this machine ({said}): TensorRT engines are built for another one")
+    return kinds["tensorrt"]
+
+
+def _tensorrt_unusable() -> str | None:
+    tf: Any = importlib.import_module("tensorflow")
+    if not tf.config.list_physical_devices("GPU"):
+        return "TensorFlow sees no GPU"
+    modules = ("tensorrt", "tensorrt_bindings", "tensorrt_rtx", "tensorrt_rtx_bindings")
+    return None if any(importlib.util.find_spec(m) for m in modules) else "TensorRT is not installed"
+
+
+TENSORRT = EngineKind("tensorrt", "TRTEngineOp", "tensorrt", _tensorrt_unusable, rank=30)

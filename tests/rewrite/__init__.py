@@ -1,0 +1,1 @@
+"""Tests of patterns, the driver and the rules that come with the framework."""
