@@ -95,7 +95,7 @@ def _account(original: Mapping[str, str], module: Module, report: Report) -> Non
     report.verdicts.clear()
     for name, op in original.items():
         status, why = ("not a candidate", stays) if module.main.find(name) is not None else ("simplified", gone)
-        report.verdicts[name] = known.pop(name, None) or Verdict(name, op, status, why)
+        report.verdicts[name] = known.pop(name) if name in known else Verdict(name, op, status, why)
     report.verdicts.update(known)
 
 

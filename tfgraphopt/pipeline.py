@@ -22,11 +22,15 @@ _WORDS: Mapping[str, Any] = {"true": True, "false": False, "none": None}
 _BARE = re.compile(r"[A-Za-z_./:*^$+|\\-][A-Za-z0-9_./:*^$+|\\-]*")
 
 
+def _steps(steps: Iterable[Step]) -> tuple[Step, ...]:
+    return tuple(steps)
+
+
 @attrs.frozen(slots=True)
 class Pipeline:
     """An ordered list of steps. Every edit returns a new pipeline."""
 
-    steps: tuple[Step, ...] = attrs.field(converter=tuple)
+    steps: tuple[Step, ...] = attrs.field(converter=_steps)
 
     @classmethod
     def parse(cls, text: str, passes: PassTable) -> Pipeline:

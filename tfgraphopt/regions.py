@@ -28,12 +28,12 @@ class Outlined:
 
 
 def outline(
-    graph: Graph, members: Iterable[Node], *, op: str, name: str, body_name: str, call_attrs: CallAttrs
+    graph: Graph, members: Iterable[Node], *, op: str, name: str, body_name: str, call_attrs: CallAttrs, device: str = ""
 ) -> Outlined:
     """Replace ``members`` by one node ``name`` of op ``op`` that calls a new function ``body_name``.
 
     Constants that the region reads are copied into the body and stay outside for other readers. Control edges from and to members
-    become control edges of the call.
+    become control edges of the call, which is placed on ``device`` unless the members agree on one.
 
     Raises:
         MutationError: something outside lies on a path from one member to another, so the call would wait for itself.
@@ -48,7 +48,7 @@ def outline(
     body.set_outputs([values[v] for v in outputs], [f"output_{i}" for i in range(len(outputs))])
     call = graph.add(
         op, inputs, call_attrs(inputs, outputs), name=name, before=graph.successor(order[-1]),
-        control=_outer_control(order, region), device=_common_device(order),
+        control=_outer_control(order, region), device=_common_device(order) or device,
         origin=tuple(dict.fromkeys(o for n in order for o in n.origin)), types=[v.type for v in outputs],
     )  # fmt: skip
     for old, new in zip(outputs, call.outputs, strict=True):

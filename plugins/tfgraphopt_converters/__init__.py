@@ -10,9 +10,9 @@ if TYPE_CHECKING:
     from tfgraphopt_trt.converter import Converter
 
 FAMILIES = (
-    "activation", "binary", "constants", "control", "convolution", "diagonals", "einsum", "gathering", "identity", "matmul",
-    "normalization", "padding", "pooling", "reduction", "resize", "scan", "selection", "shapes", "slicing", "spatial",
-    "tensors", "transposed_convolution", "unary",
+    "activation", "binary", "constants", "control", "convolution", "diagonals", "einsum", "gathering", "identity",
+    "matmul", "morphology", "normalization", "padding", "pooling", "reduction", "resize", "scan", "selection",
+    "shapes", "slicing", "spatial", "tensors", "transposed_convolution", "unary",
 )  # fmt: skip
 
 

@@ -33,17 +33,23 @@ def _of_type(type: str, alpha: float = 0.0, beta: float = 0.0) -> Callable[[Laye
     return activate
 
 
-ACTIVATIONS: dict[str, Callable[[LayerBuilder, Value], Value]] = {
+OF_FEATURES: dict[str, Callable[[LayerBuilder, Value], Value]] = {
     "Relu": _relu,
     "Relu6": _relu6,
-    "Sigmoid": _of_type("sigmoid"),
-    "Tanh": _of_type("tanh"),
     "Elu": _of_type("elu", 1.0),
     "Selu": _of_type("selu", SELU_ALPHA, SELU_SCALE),
     "Softsign": _of_type("softsign"),
     "Softplus": _of_type("softplus", 1.0, 1.0),
 }
-"""TF ops of one argument ``features`` (``x`` for Sigmoid and Tanh)."""
+"""TF ops of one argument ``features``."""
+
+OF_X: dict[str, Callable[[LayerBuilder, Value], Value]] = {
+    "Sigmoid": _of_type("sigmoid"),
+    "Tanh": _of_type("tanh"),
+}
+"""TF ops of one argument ``x``."""
+
+ACTIVATIONS = OF_FEATURES | OF_X
 
 
 def leaky_relu(b: LayerBuilder, x: Value, alpha: float) -> Value:
@@ -59,14 +65,20 @@ def clipped(b: LayerBuilder, x: Value, low: float, high: float) -> Value:
     return b.elementwise(b.elementwise(x, b.scalar(high, x), "min"), b.scalar(low, x), "max")
 
 
-def _named(op: str, activate: Callable[[LayerBuilder, Value], Value]) -> Converter:
-    def of_features(b: LayerBuilder, features: Operand) -> Value:
+def _of_features(op: str, activate: Callable[[LayerBuilder, Value], Value]) -> Converter:
+    def convert_activation(b: LayerBuilder, features: Operand) -> Value:
+        """TensorRT's activation of the same name, element by element."""
         return activate(b, features)
 
-    def of_x(b: LayerBuilder, x: Operand) -> Value:
+    return converter(op)(convert_activation)
+
+
+def _of_x(op: str, activate: Callable[[LayerBuilder, Value], Value]) -> Converter:
+    def convert_activation(b: LayerBuilder, x: Operand) -> Value:
+        """TensorRT's activation of the same name, element by element."""
         return activate(b, x)
 
-    return converter(op)(of_x if op in ("Sigmoid", "Tanh") else of_features)
+    return converter(op)(convert_activation)
 
 
 @converter("LeakyRelu")
@@ -124,6 +136,7 @@ def _last(x: Value) -> int:
 
 
 CONVERTERS: tuple[Converter, ...] = (
-    *(_named(op, activate) for op, activate in ACTIVATIONS.items()),
+    *(_of_features(op, activate) for op, activate in OF_FEATURES.items()),
+    *(_of_x(op, activate) for op, activate in OF_X.items()),
     convert_leaky_relu, convert_clip, convert_softmax, convert_log_softmax,
 )  # fmt: skip

@@ -59,7 +59,7 @@ def convert_batch_norm(
     b: LayerBuilder, x: Operand, scale: Operand, offset: Operand, mean: Operand, variance: Operand, *, epsilon: float,
     data_format: str, is_training: bool,
 ) -> list[Value]:  # fmt: skip
-    """Inference only. There TensorFlow leaves all results but the first undefined: here mean and variance, twice, and 0."""
+    """Inference only, where TensorFlow leaves all results but the first undefined (here mean and variance, and 0)."""
     y = _inference(b, x, Statistics(scale, offset, mean, variance), epsilon, data_format, is_training)
     return [y, *_side_results(b, mean, variance)]
 

@@ -117,12 +117,6 @@ def convert_top_k(b: LayerBuilder, input: Operand, k: Weights | Operand, *, inde
     return _largest(b, input, count if len(count.shape) == 0 else b.squeeze(count, (0,)), index_type)
 
 
-@converter("TopK")
-def convert_old_top_k(b: LayerBuilder, input: Operand, *, k: int) -> list[Value]:
-    """``k`` as an attribute."""
-    return _largest(b, input, k, DType.INT32)
-
-
 def _largest(b: LayerBuilder, x: Value, k: int | Value, indices: DType) -> list[Value]:
     require(b, NUMBERS, x)
     if isinstance(k, int) and not 0 < k <= MAX_K:
@@ -159,6 +153,6 @@ def convert_old_in_top_k(b: LayerBuilder, predictions: Operand, targets: Operand
 
 CONVERTERS: tuple[Converter, ...] = (
     *(_named(op, function) for op, function in FUNCTIONS.items()),
-    _extreme("max"), _extreme("min"), convert_top_k, convert_old_top_k, convert_in_top_k, convert_old_in_top_k,
+    _extreme("max"), _extreme("min"), convert_top_k, convert_in_top_k, convert_old_in_top_k,
     convert_l2_loss,
 )  # fmt: skip

@@ -36,8 +36,7 @@ def convert_cumulative_logsumexp(
 ) -> Value:
     """Running ``log(sum(exp(x)))``, in log2(n) stable steps over a known number n of elements."""
     require(b, FLOATS, x)
-    lowest = float(np.finfo(np.float32).min) if exclusive else -np.inf
-    return scanned(b, x, one_axis(axis, len(x.shape)), _log_sum, lowest, exclusive, reverse)
+    return scanned(b, x, one_axis(axis, len(x.shape)), _log_sum, -np.inf, exclusive, reverse)
 
 
 def scanned(

@@ -80,12 +80,7 @@ def _check_inside(sizes: Sequence[Dim], windows: Sequence[int], strides: Sequenc
     for size, window, stride in zip(sizes, windows, strides, strict=True):
         short = stride - window if size is None else size - window - (-(-size // stride) - 1) * stride
         if short > 1:
-            raise Unsupported("SAME padding with strides beyond the window: TensorFlow's 3-D kernels begin inside the input")
-
-
-def spatial_sizes(b: LayerBuilder, x: Value) -> Value:
-    """The spatial dimensions of N,C,spatial ``x`` as an int64 vector known at run time."""
-    return b.slice(b.shape(x), (2,), (len(x.shape) - 2,))
+            raise Unsupported("SAME padding with strides beyond the window (TensorFlow's 3-D kernels begin inside the input)")
 
 
 def integers(b: LayerBuilder, values: Sequence[int]) -> Value:

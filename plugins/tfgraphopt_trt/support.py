@@ -16,11 +16,13 @@ from tfgraphopt.transforms.dead_code import FED
 from tfgraphopt.transforms.identity import FORWARDING
 from tfgraphopt_trt.builder import Unsupported
 from tfgraphopt_trt.converter import Converter, convert
-from tfgraphopt_trt.hookspecs import SegmentRule
+from tfgraphopt_trt.engine_kinds import chosen_kind
+from tfgraphopt_trt.hookspecs import LayerRule, SegmentRule
 
 CONVERTERS_HOOK = "tfgraphopt_trt_converters"
 LAYERS_HOOK = "tfgraphopt_trt_layers"
 RULES_HOOK = "tfgraphopt_trt_segment_rules"
+LAYER_RULES_HOOK = "tfgraphopt_trt_layer_rules"
 _BRANCHES = frozenset({"Switch", "RefSwitch", "_SwitchN"})
 _JOINS = frozenset({"Merge", "RefMerge"})
 
@@ -33,13 +35,17 @@ class Support:
     converters: Mapping[str, Converter]
     layers: OpTable
     rules: Sequence[SegmentRule]
+    layer_rules: Sequence[LayerRule]
     tables: Tables
 
     @classmethod
     def of(cls, ctx: Context) -> Support:
         """The judge that the plugins of ``ctx`` make."""
-        layers = OpTable([layer.op_def() for layer in ctx.tables.items(LAYERS_HOOK)])
-        return cls(ctx.config, ctx.tables.table(CONVERTERS_HOOK), layers, ctx.tables.items(RULES_HOOK), ctx.tables)
+        tables = ctx.tables
+        config = ctx.config if ctx.config.engine == "none" else attrs.evolve(ctx.config, engine=chosen_kind(ctx).name)
+        layers = OpTable([layer.op_def() for layer in tables.items(LAYERS_HOOK)])
+        rules, layer_rules = tables.items(RULES_HOOK), tables.items(LAYER_RULES_HOOK)
+        return cls(config, tables.table(CONVERTERS_HOOK), layers, rules, layer_rules, tables)
 
     def judge(self, graph: Graph) -> dict[Node, Verdict]:
         """A verdict for every node; ``converted`` means that it can be."""
@@ -71,14 +77,20 @@ class Support:
         if converter is None:
             return "no converter", f"no plugin converts {node.op}"
         try:
-            convert(converter, node, self.layers)
+            fragment = convert(converter, node, self.layers)
+            reason = self._against_layers(fragment.graph)
         except Unsupported as error:
             return "refused", str(error)
         except Exception as error:  # a broken third-party converter costs its nodes, not the optimisation
             if self.config.strict:
                 raise
             return "refused", f"its converter failed: {type(error).__name__}: {error}"
-        return "converted", ""
+        return ("refused", reason) if reason else ("converted", "")
+
+    def _against_layers(self, fragment: Graph) -> str | None:
+        """What the layer rules have against the layers that a node becomes."""
+        found = (rule.check(layer, self.config, self.tables) for layer in fragment for rule in self.layer_rules)
+        return next((reason for reason in found if reason), None)
 
 
 def _conditional(graph: Graph) -> set[Node]:
@@ -101,7 +113,8 @@ def _denied(node: Node, config: Config) -> str | None:
 
 
 def _on_cpu(node: Node, config: Config) -> str | None:
-    return f"the model places it on {node.device}" if "CPU" in node.device.upper() else None
+    placed = config.engine in ("tensorrt", "none") and "CPU" in node.device.upper()
+    return f"the model places it on {node.device}" if placed else None
 
 
 def _stateful(node: Node, config: Config) -> str | None:

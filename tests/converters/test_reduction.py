@@ -72,7 +72,6 @@ def test_top_k(shape: tuple[int, ...], dtype: str, data: st.DataObject, runtime:
     k = np.array(data.draw(st.integers(1, shape[-1])), data.draw(st.sampled_from([np.int32, np.int64])))
     given_ = {"input": x, "k": k if runtime else Const(k)}
     check("TopKV2", given_, {"index_type": np.int64}, unknown={"input": range(x.ndim)})
-    check("TopK", [x], {"k": int(k)}, unknown="all")
 
 
 def test_unsorted_top_k() -> None:

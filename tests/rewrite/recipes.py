@@ -13,7 +13,7 @@ from tfgraphopt.testing.growing import Growing, any_dims
 from tfgraphopt.testing.numbers import element_arrays
 from tfgraphopt.testing.strategies import modules
 
-Recipe = Callable[[Growing], None]
+Recipe = Callable[[Growing], object]
 FLOAT = (DType.FLOAT,)
 LINEAR = ("Conv2D", "DepthwiseConv2dNative", "Conv2DBackpropInput", "Conv3D", "MatMul", "MatMulTransposed", "BatchMatMulV2")
 
@@ -72,10 +72,8 @@ def _scaled(g: Growing, x: Value, channels: int) -> None:
 def _shifted(g: Growing, x: Value, channels: int) -> Value:
     op = g.draw(st.sampled_from(["BiasAdd", "AddV2", "Sub"]))
     if op == "BiasAdd":
-        g.add(op, [x, _weights(g, channels)])
-    else:
-        g.like(op, [x, _constant_like(g, x, channels)])
-    return list(g.examples)[-1]
+        return g.add(op, [x, _weights(g, channels)]).output
+    return g.like(op, [x, _constant_like(g, x, channels)])
 
 
 def scale(g: Growing) -> None:
@@ -98,9 +96,9 @@ def bias_bias(g: Growing) -> None:
 def keras_batch_norm(g: Growing) -> None:
     """Convolution, BiasAdd, Mul and AddV2, as Keras 3 leaves a batch normalisation."""
     x, channels = _linear(g)
-    g.add("BiasAdd", [x, _weights(g, channels)])
-    g.like("Mul", [list(g.examples)[-1], _weights(g, channels)])
-    g.like("AddV2", [list(g.examples)[-1], _weights(g, channels)])
+    x = g.add("BiasAdd", [x, _weights(g, channels)]).output
+    x = g.like("Mul", [x, _weights(g, channels)])
+    g.like("AddV2", [x, _weights(g, channels)])
 
 
 def batch_norm(g: Growing) -> None:
@@ -129,8 +127,7 @@ def constant_chain(g: Growing) -> None:
     op = g.draw(st.sampled_from(["Mul", "AddV2"]))
     x = g.value(FLOAT, dims=any_dims(0, 3))
     for _ in range(2):
-        g.like(op, [x, g.const(np.float32(g.draw(st.integers(-8, 8)) / 4))])
-        x = list(g.examples)[-1]
+        x = g.like(op, [x, g.const(np.float32(g.draw(st.integers(-8, 8)) / 4))])
 
 
 def power(g: Growing) -> None:
@@ -148,8 +145,7 @@ def neutral_float(g: Growing) -> None:
 def _extreme(g: Growing, op: str, numbers: st.SearchStrategy[int]) -> None:
     x = g.placeholder(DType.FLOAT, g.draw(any_dims(1, 3)))
     if op == "Minimum":
-        g.like("Relu", [x])
-        x = list(g.examples)[-1]
+        x = g.like("Relu", [x])
     g.like(op, [x, g.const(np.float32(g.draw(numbers)))])
 
 
@@ -166,33 +162,27 @@ def minimum_with_six(g: Growing) -> None:
 def leaky(g: Growing) -> None:
     """The maximum of x and a fraction of it."""
     x = g.placeholder(DType.FLOAT, g.draw(any_dims(1, 3)))
-    g.like("Mul", [x, g.const(np.float32(g.draw(st.integers(0, 5)) / 4))])
-    g.like("Maximum", [x, list(g.examples)[-1]])
+    g.like("Maximum", [x, g.like("Mul", [x, g.const(np.float32(g.draw(st.integers(0, 5)) / 4))])])
 
 
 def sigmoid(g: Growing) -> None:
     """The definition of the logistic function."""
     x = g.placeholder(DType.FLOAT, g.draw(any_dims(1, 3)))
-    for op in ("Neg", "Exp"):
-        g.like(op, [x])
-        x = list(g.examples)[-1]
-    g.like("AddV2", [x, g.const(np.float32(1))])
-    g.like("RealDiv", [g.const(np.float32(1)), list(g.examples)[-1]])
+    power = g.like("Exp", [g.like("Neg", [x])])
+    g.like("RealDiv", [g.const(np.float32(1)), g.like("AddV2", [power, g.const(np.float32(1))])])
 
 
 def _centred(g: Growing) -> tuple[Value, dict[str, Any]]:
     x = g.placeholder(DType.FLOAT, g.draw(any_dims(2, 3)))
     axis = {"axis": g.draw(st.sampled_from([-1, -1, 0])), "keep": True}
     top = g.add("Max", [x, g.ints(axis["axis"])], keep_dims=axis["keep"]).output
-    g.like("Sub", [x, top])
-    return list(g.examples)[-1], axis
+    return g.like("Sub", [x, top]), axis
 
 
 def softmax(g: Growing) -> None:
     """Softmax written out."""
     centred, how = _centred(g)
-    g.like("Exp", [centred])
-    exponentials = list(g.examples)[-1]
+    exponentials = g.like("Exp", [centred])
     total = g.add("Sum", [exponentials, g.ints(how["axis"])], keep_dims=how["keep"]).output
     g.like("RealDiv", [exponentials, total])
 
@@ -200,10 +190,8 @@ def softmax(g: Growing) -> None:
 def log_softmax(g: Growing) -> None:
     """LogSoftmax written out."""
     centred, how = _centred(g)
-    g.like("Exp", [centred])
-    total = g.add("Sum", [list(g.examples)[-1], g.ints(how["axis"])], keep_dims=how["keep"]).output
-    g.like("Log", [total])
-    g.like("Sub", [centred, list(g.examples)[-1]])
+    total = g.add("Sum", [g.like("Exp", [centred]), g.ints(how["axis"])], keep_dims=how["keep"]).output
+    g.like("Sub", [centred, g.like("Log", [total])])
 
 
 def squeeze_and_back(g: Growing) -> None:
@@ -223,11 +211,46 @@ def unpack_and_back(g: Growing) -> None:
     g.add("Pack", parts, axis=g.draw(st.sampled_from([axis, axis % 2, 0])))
 
 
+def expand_and_squeeze(g: Growing) -> None:
+    """A new axis taken out again, or not."""
+    x = g.placeholder(DType.FLOAT, (1, g.draw(st.integers(1, 2))))
+    expanded = g.add("ExpandDims", [x, g.ints(g.draw(st.sampled_from([0, 1, -1])))]).output
+    ones = [i for i, d in enumerate(g.dims(expanded)) if d == 1]
+    g.add("Squeeze", [expanded], squeeze_dims=(g.draw(st.sampled_from(ones)),))
+
+
+def split_and_join(g: Growing) -> None:
+    """A tensor cut in two and joined again, not always in order or along the same axis."""
+    x = g.placeholder(DType.FLOAT, (2, 2))
+    axis = g.draw(st.integers(-2, 1))
+    if g.draw(st.booleans()):
+        parts = list(g.add("Split", [g.ints(axis), x], num_split=2).outputs)
+    else:
+        parts = list(g.add("SplitV", [x, g.ints([1, 1]), g.ints(axis)], num_split=2).outputs)
+    if g.draw(st.booleans()):
+        parts.reverse()
+    g.add("ConcatV2", [*parts, g.ints(g.draw(st.sampled_from([axis, axis % 2, 0])))], N=2)
+
+
+def shift(g: Growing) -> None:
+    """A linear op and a shift."""
+    _shifted(g, *_linear(g))
+
+
+def product_of_transposed(g: Growing) -> None:
+    """A product whose second operand is transposed before."""
+    x, y = g.placeholder(DType.FLOAT, (1, 2, 3)), g.placeholder(DType.FLOAT, (1, 4, 3))
+    perm = g.draw(st.sampled_from([[0, 2, 1], [0, 1, 2]]))
+    flipped = g.add("Transpose", [y, g.ints(perm)]).output
+    g.add("BatchMatMulV2", [x, flipped], adj_y=perm == [0, 1, 2])
+
+
 RECIPES: Mapping[str, Recipe] = {
     "fold-scale": scale, "fold-scale-through-bias": bias_scale, "merge-biases": bias_bias, "fold-batch-norm": batch_norm,
     "fold-pad": padded_convolution, "merge-constants": constant_chain, "power-to-product": power,
     "drop-neutral-float": neutral_float, "relu-from-maximum": maximum_with_zero, "relu6-from-minimum": minimum_with_six,
     "leaky-relu-from-maximum": leaky, "sigmoid-from-exp": sigmoid, "softmax-from-exp": softmax,
     "log-softmax-from-exp": log_softmax, "cancel-expand-dims-of-squeeze": squeeze_and_back,
-    "cancel-pack-of-unpack": unpack_and_back,
+    "cancel-pack-of-unpack": unpack_and_back, "cancel-squeeze-of-expand-dims": expand_and_squeeze,
+    "cancel-concat-of-split": split_and_join, "shift-to-bias": shift, "transpose-into-matmul": product_of_transposed,
 }  # fmt: skip

@@ -10,10 +10,8 @@ from zoo import cache, keras_models, pretrained
 
 def main(name: str, seed: str, folder: str) -> None:
     """Builds the model `name` and stores it in `folder`."""
-    if name in pretrained.BUILDERS:
-        model = pretrained.BUILDERS[name]()
-    else:
-        model = keras_models.build_here(name, int(seed))
+    known = pretrained.BUILDERS.get(name)
+    model = known() if known else keras_models.build_here(name, int(seed))
     cache.store(model, Path(folder))
 
 

@@ -65,6 +65,7 @@ def test_no_vector_is_left_at_keras_start_value() -> None:
     assert not any((vector == vector.flat[0]).all() for vector in vectors)
 
 
+@pytest.mark.slow
 def test_build_is_deterministic(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     kept = keras_models.build("MobileNetV2").graph_def
     monkeypatch.setenv("TFGRAPHOPT_TEST_CACHE", str(tmp_path))
@@ -192,6 +193,7 @@ def zoo_command(*words: str) -> str:
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=True, timeout=120).stdout
 
 
+@pytest.mark.slow
 def test_command_freezes_and_inspects(tmp_path: Path) -> None:
     target = tmp_path / "out.pb"
     zoo_command("freeze", "RNet", "-o", str(target))

@@ -95,12 +95,13 @@ class Growing:
 
     # -- nodes -----------------------------------------------------------------------------------------------------------
 
-    def like(self, op: str, inputs: Sequence[Value], dtype: DType | None = None, **attributes: Any) -> None:
-        """Add an elementwise node: its result is the broadcast of its operands."""
+    def like(self, op: str, inputs: Sequence[Value], dtype: DType | None = None, **attributes: Any) -> Value:
+        """Add an elementwise node and return its result, which is the broadcast of its operands."""
         shape, dims = _broadcast([v.shape for v in inputs]), np.broadcast_shapes(*(self.dims(v) for v in inputs))
         node = self._node(op, inputs, attributes, [TensorType(dtype or inputs[-1].dtype, shape)])
         self._wait(node)
         self.examples[node.output] = tuple(dims)
+        return node.output
 
     def add(self, op: str, inputs: Sequence[Value], use: int | None = None, **attributes: Any) -> Node:
         """Add a node whose result types TensorFlow infers; ``use`` limits how many of its results others may read."""

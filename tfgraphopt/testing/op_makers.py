@@ -12,7 +12,7 @@ from tfgraphopt.ir import DType, Value
 from tfgraphopt.testing.growing import EVERY, FLOATS, INTS, NUMBERS, Dims, Growing, any_dims
 from tfgraphopt.testing.numbers import element_arrays
 
-Maker = Callable[[Growing, str], None]
+Maker = Callable[[Growing, str], object]
 FLOAT = (DType.FLOAT,)
 BOOL = (DType.BOOL,)
 

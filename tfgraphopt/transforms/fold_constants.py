@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 import attrs
@@ -9,6 +10,7 @@ import numpy as np
 
 from tfgraphopt.graphdef import evaluate
 from tfgraphopt.ir import DType, FuncRef, Graph, Node, Tensor, Value, constant_of
+from tfgraphopt.ir.tensor import Array
 from tfgraphopt.passes import Context, Pass
 from tfgraphopt.transforms.infer_types import TYPES
 
@@ -99,23 +101,25 @@ def _part_of_shape(node: Node) -> Tensor | None:
     if any(o is None for o in operands):
         return None
     picked = _PART[node.op](node, indices, [o.numpy() for o in operands if o is not None])
-    chosen = [dims[i] for i in np.atleast_1d(picked).tolist()] if picked is not None else [None]
+    if picked is None:
+        return None
+    chosen = [dims[i] for i in np.atleast_1d(picked).tolist()]
     if any(d is None for d in chosen):
         return None
     return Tensor.of(np.asarray(chosen).reshape(np.shape(picked)), node.outputs[0].dtype)
 
 
-def _strided(node: Node, indices: np.ndarray, operands: list[np.ndarray]) -> np.ndarray | None:
+def _strided(node: Node, indices: Array, operands: Sequence[Array]) -> Array | None:
     begin, end, stride = (int(o[0]) for o in operands) if all(o.shape == (1,) for o in operands) else (0, 0, 0)
     if stride == 0 or node.attrs["new_axis_mask"] or node.attrs["ellipsis_mask"]:
         return None
     if node.attrs["shrink_axis_mask"]:
-        return indices[begin]
+        return np.asarray(indices[begin])
     return indices[slice(None if node.attrs["begin_mask"] else begin, None if node.attrs["end_mask"] else end, stride)]
 
 
-def _gathered(node: Node, indices: np.ndarray, operands: list[np.ndarray]) -> np.ndarray | None:
-    return indices[operands[0]] if node.attrs["batch_dims"] == 0 else None
+def _gathered(node: Node, indices: Array, operands: Sequence[Array]) -> Array | None:
+    return np.asarray(indices[operands[0]]) if node.attrs["batch_dims"] == 0 else None
 
 
 _PART = {"StridedSlice": _strided, "GatherV2": _gathered}

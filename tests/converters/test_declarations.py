@@ -1,0 +1,30 @@
+"""What all converters have in common."""
+
+from __future__ import annotations
+
+import collections
+
+import pytest
+
+from tfgraphopt.graphdef import tf_op_table
+from tfgraphopt_converters import all_converters
+from tfgraphopt_trt.converter import Converter
+
+CONVERTERS = all_converters()
+
+
+@pytest.mark.parametrize("converter", CONVERTERS, ids=lambda c: c.ops[0])
+def test_signature_fits_every_op(converter: Converter) -> None:
+    """Parameters are arguments and attributes that TensorFlow's own definition of the op has."""
+    table = tf_op_table()
+    for op in converter.ops:
+        definition = table.get(op)
+        assert definition is not None, f"TensorFlow knows no {op}"
+        converter.check(definition)
+    assert converter.doc
+
+
+def test_no_op_is_claimed_twice() -> None:
+    """One converter an op."""
+    counts = collections.Counter(op for c in CONVERTERS for op in c.ops)
+    assert [op for op, count in counts.items() if count > 1] == []
