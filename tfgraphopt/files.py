@@ -11,7 +11,8 @@ from pathlib import Path
 def write_atomically(path: Path, data: bytes | Sequence[bytes]) -> None:
     """Write ``data`` (or its parts) to ``path``: the old content or the new one is there, never half; folders are made."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:16]}-", suffix=".part")
+    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:16]}-", suffix=".part")
+    temporary = Path(name)
     try:
         with os.fdopen(descriptor, "wb") as file:
             file.writelines([data] if isinstance(data, bytes) else data)
@@ -19,8 +20,8 @@ def write_atomically(path: Path, data: bytes | Sequence[bytes]) -> None:
             os.fsync(file.fileno())
         umask = os.umask(0)
         os.umask(umask)
-        os.chmod(temporary, 0o666 & ~umask)
-        os.replace(temporary, path)
+        temporary.chmod(0o666 & ~umask)
+        temporary.replace(path)
     except BaseException:
-        os.unlink(temporary)
+        temporary.unlink(missing_ok=True)
         raise

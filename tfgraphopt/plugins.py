@@ -196,7 +196,7 @@ class _Loader:
         """What the implementations of ``hook`` return, the last registered first; PluginError names the one that raised."""
         caller = getattr(self.manager.hook, hook, None)
         results: list[Any] = []
-        for impl in reversed(caller.get_hookimpls() if caller is not None else ()):
+        for impl in reversed(caller.get_hookimpls() if caller is not None and caller.has_spec() else ()):
             info = self.infos[impl.plugin_name]
             try:
                 result = impl.function(*(arguments[name] for name in impl.argnames))

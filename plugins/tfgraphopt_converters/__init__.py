@@ -2,25 +2,43 @@
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from tfgraphopt_trt.converter import Converter
 
-FAMILIES = (
-    "activation", "binary", "constants", "control", "convolution", "diagonals", "einsum", "gathering", "identity",
-    "matmul", "morphology", "normalization", "padding", "pooling", "reduction", "resize", "scan", "selection",
-    "shapes", "slicing", "spatial", "tensors", "transposed_convolution", "unary",
-)  # fmt: skip
-
 
 def all_converters() -> tuple[Converter, ...]:
-    """Every converter of this package, family by family."""
-    found: list[Converter] = []
-    for family in FAMILIES:
-        name = f"{__name__}.{family}"
-        if importlib.util.find_spec(name) is not None:  # families are being written
-            found.extend(importlib.import_module(name).CONVERTERS)
-    return tuple(found)
+    """Every converter of this package, family by family; the families are imported by the first call."""
+    from tfgraphopt_converters import (
+        activation,
+        binary,
+        constants,
+        control,
+        convolution,
+        diagonals,
+        einsum,
+        gathering,
+        identity,
+        matmul,
+        morphology,
+        normalization,
+        padding,
+        pooling,
+        reduction,
+        resize,
+        scan,
+        selection,
+        shapes,
+        slicing,
+        spatial,
+        transposed_convolution,
+        unary,
+    )  # fmt: skip
+
+    families = (
+        activation, binary, constants, control, convolution, diagonals, einsum, gathering, identity, matmul, morphology,
+        normalization, padding, pooling, reduction, resize, scan, selection, shapes, slicing, spatial,
+        transposed_convolution, unary,
+    )  # fmt: skip
+    return tuple(converter for family in families for converter in family.CONVERTERS)

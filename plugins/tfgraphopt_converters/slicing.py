@@ -123,7 +123,10 @@ def _cut(b: LayerBuilder, x: Value, r: _Range) -> Cut:
         return Cut(0 if r.known == 0 else start, r.known, r.stride)
     stop = _bound(b, x, r, r.end, at_end=r.stride > 0)
     span = sizes.subtract(b, stop, start) if r.stride > 0 else sizes.subtract(b, start, stop)
-    return Cut(start, sizes.largest(b, sizes.ceil_divide(b, span, abs(r.stride)), 0), r.stride)
+    count = sizes.largest(b, sizes.ceil_divide(b, span, abs(r.stride)), 0)
+    if r.begin is not None and r.stride < 0:  # -1, in front of the first element, starts a range of nothing
+        start = sizes.largest(b, start, 0)
+    return Cut(start, count, r.stride)
 
 
 def _bound(b: LayerBuilder, x: Value, r: _Range, bound: Size | None, at_end: bool) -> Size:

@@ -74,13 +74,13 @@ def _same(sizes: Sequence[Dim], windows: Sequence[int], strides: Sequence[int]) 
 def _check_inside(sizes: Sequence[Dim], windows: Sequence[int], strides: Sequence[int]) -> None:
     """Unsupported where the last window ends two or more elements before the input does.
 
-    There TensorFlow's CPU kernels of three spatial axes pad by a negative number, that is they begin inside the input, against
-    the documented formula, which those of two spatial axes keep.
+    There TensorFlow's CPU kernels of three spatial axes pad by a negative number, that is they begin inside the input,
+    against the documented formula, which those of two spatial axes keep.
     """
     for size, window, stride in zip(sizes, windows, strides, strict=True):
         short = stride - window if size is None else size - window - (-(-size // stride) - 1) * stride
         if short > 1:
-            raise Unsupported("SAME padding with strides beyond the window (TensorFlow's 3-D kernels begin inside the input)")
+            raise Unsupported("SAME padding with strides beyond the window: TensorFlow's 3-D kernels begin inside")
 
 
 def integers(b: LayerBuilder, values: Sequence[int]) -> Value:

@@ -55,8 +55,8 @@ class _Rewriting:
     def _rewrite(self, node: Node, work: Carried) -> None:
         for index, value in enumerate(node.inputs):
             node.set_input(index, self._operand(node, index, value, work))
-        for name, value in work.changed.items():
-            node.set_attr(name, value)
+        for name, changed in work.changed.items():
+            node.set_attr(name, changed)
         for value, perm in zip(node.outputs, work.outputs, strict=True):
             if not is_identity(perm):
                 value.set_type(permuted(value.type, perm))
@@ -114,7 +114,8 @@ class _Rewriting:
 
     def _constant(self, value: Value, perm: Perm) -> Value:
         tensor, producer = constant_of(value), value.producer
-        assert tensor is not None and producer is not None
+        assert tensor is not None
+        assert producer is not None
         if is_identity(perm):
             return value
         graph = self.problem.graph
@@ -146,7 +147,8 @@ class _Rewriting:
         for user, _ in tuple(node.outputs[0].uses):
             weights = user.inputs[1]
             tensor, producer = constant_of(weights), weights.producer
-            assert tensor is not None and producer is not None
+            assert tensor is not None
+            assert producer is not None
             axis = len(weights.shape) - (1 if user.attrs["transpose_b"] else 2)
             mixed = user.graph.add(
                 CONSTANT, [], {"value": _mixed(tensor, axis, scramble)}, name=producer.name, before=user, origin=producer.origin

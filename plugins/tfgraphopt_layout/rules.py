@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import attrs
 
@@ -12,7 +12,8 @@ from tfgraphopt_layout.permutations import Perm, identity, is_identity, permuted
 from tfgraphopt_trt.layerdef import LayerError
 
 
-class Slot(NamedTuple):
+@attrs.frozen(slots=True)
+class Slot:
     """One operand of a layer, or one of its results."""
 
     index: int

@@ -83,6 +83,10 @@ class _Fusion:
     cut: Cut = attrs.field(factory=Cut)
     places: dict[Node, int] = attrs.field(factory=dict)
     endless: int = 1
+    later: Mapping[Node, Carried] = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.later = ChainMap(dict(self.proposed), self.problem.choice)
 
     def best(self, touched: list[Root]) -> list[Node]:
         """The proposals to accept."""
@@ -99,7 +103,7 @@ class _Fusion:
 
     def _add(self, root: Root) -> None:
         """The cost of ``root``: for each order, its weight when a reader wants it and the producer does not make it."""
-        now, later = self.problem.choice, ChainMap(self.proposed, self.problem.choice)
+        now, later = self.problem.choice, self.later
         made = (self.problem.made(root, now), self.problem.made(root, later))
         wishes = [(r.node, self.problem.wanted(r, now), self.problem.wanted(r, later)) for r in root.readers]
         for key, weight in root.tiers:

@@ -9,8 +9,10 @@ import pluggy
 from tfgraphopt.hookspecs import hookimpl
 from tfgraphopt.ir import OpDef
 from tfgraphopt.passes import Pass
+from tfgraphopt.rewrite import Pattern
 from tfgraphopt.runtimes import EngineRuntime
 from tfgraphopt_trt import engine_nodes, hookspecs
+from tfgraphopt_trt.canonicalize import CanonicalizeLayers
 from tfgraphopt_trt.engine_kinds import TENSORRT
 from tfgraphopt_trt.engines import BuildEngines
 from tfgraphopt_trt.hookspecs import EngineKind, SegmentRule
@@ -33,8 +35,16 @@ def tfgraphopt_op_defs() -> Iterable[OpDef]:
 
 @hookimpl
 def tfgraphopt_passes() -> Iterable[type[Pass]]:
-    """segment, lower, build-engines."""
-    return [Segment, Lower, BuildEngines]
+    """segment, lower, trt-canonicalize, build-engines."""
+    return [Segment, Lower, CanonicalizeLayers, BuildEngines]
+
+
+@hookimpl
+def tfgraphopt_patterns() -> Iterable[Pattern]:
+    """The rules of trt-canonicalize."""
+    from tfgraphopt_trt.simplify import all_patterns
+
+    return all_patterns()
 
 
 @hookimpl

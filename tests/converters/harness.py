@@ -1,8 +1,8 @@
 """One node at a time: TensorFlow's own result against the meaning of the layers that its converter wrote.
 
-``check`` builds a TF graph around one op, imports it, converts the node, evaluates the layers and compares values, dtypes
-and static shapes. ``refused`` gives the reason of a refusal. Any registered op works, also those without a ``tf.raw_ops``
-entry (grappler's).
+``check`` builds a TF graph around one op, imports it, converts the node, evaluates the layers and compares values,
+dtypes and static shapes. ``refused`` gives the reason of a refusal. Any registered op works, also those without a
+``tf.raw_ops`` entry (grappler's).
 """
 
 from __future__ import annotations

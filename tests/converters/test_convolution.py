@@ -33,7 +33,8 @@ def convolutions(draw: st.DrawFn, rank: int, groups: bool = True, dilated: bool 
     return {
         "sizes": sizes, "window": window, "step": step, "dilation": dilation, "padding": padding, "group": group,
         "explicit": [0, 0, *pairs, 0, 0] if pairs else [], "known": draw(st.booleans()),
-        "constant": draw(st.booleans()), "inputs": draw(st.sampled_from([1, 2])), "outputs": draw(st.sampled_from([1, 2])),
+        "constant": draw(st.booleans()), "inputs": draw(st.sampled_from([1, 2])),
+        "outputs": draw(st.sampled_from([1, 2])),
     }  # fmt: skip
 
 
@@ -159,7 +160,7 @@ def test_transposed_depthwise() -> None:
 @pytest.mark.parametrize("op", ["Conv2D", "DepthwiseConv2dNative"])
 @pytest.mark.parametrize("padding", ["SAME", "VALID"])
 def test_channels_first_equals_channels_last(op: str, padding: str) -> None:
-    """TensorFlow's CPU kernels know channels-last only, so the oracle is our own channels-last fragment's TensorFlow result."""
+    """TensorFlow's CPU kernels know channels-last only, so its result in that layout is the oracle."""
     x, kernel = normal([2, 7, 8, 4]), normal([3, 3, 4, 2])
     last = case(op, {"input": x, "filter": Const(kernel)}, {"strides": [1, 2, 2, 1], "padding": padding})
     (want,) = last.expected()
@@ -174,7 +175,8 @@ def test_channels_first_equals_channels_last(op: str, padding: str) -> None:
 
 
 FUSIONS: list[tuple[list[str], int]] = [
-    (["BiasAdd"], 1), (["BiasAdd", "Relu"], 1), (["BiasAdd", "Relu6"], 1), (["BiasAdd", "Elu"], 1), (["BiasAdd", "LeakyRelu"], 1),
+    (["BiasAdd"], 1), (["BiasAdd", "Relu"], 1), (["BiasAdd", "Relu6"], 1), (["BiasAdd", "Elu"], 1),
+    (["BiasAdd", "LeakyRelu"], 1),
     (["FusedBatchNorm"], 4), (["FusedBatchNorm", "Relu"], 4),
 ]  # fmt: skip
 

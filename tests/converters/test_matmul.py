@@ -58,9 +58,12 @@ def test_fused_matmul(fused: list[str]) -> None:
 
 EQUATIONS = [
     ("ab,bc->ac", ["ab", "bc"]), ("abc,cd->abd", ["abc", "cd"]), ("ab,ab->ab", ["ab", "ab"]), ("ab,ab->", ["ab", "ab"]),
-    ("a,b->ab", ["a", "b"]), ("a,a->", ["a", "a"]), ("ab->ba", ["ab"]), ("ab->a", ["ab"]), ("ab->", ["ab"]), ("aa->a", ["aa"]),
-    ("aab->b", ["aab"]), ("aa->", ["aa"]), ("aaa->a", ["aaa"]), ("a->aa", ["a"]), ("ab->aab", ["ab"]), ("ab->abba", ["ab"]),
-    ("abc,cb->abb", ["abc", "cb"]), ("BTNH,BFNH->BNFT", ["btnh", "bfnh"]), ("abcd,dce->abe", ["abcd", "dce"]), (",ab->ba", ["", "ab"]),
+    ("a,b->ab", ["a", "b"]), ("a,a->", ["a", "a"]), ("ab->ba", ["ab"]), ("ab->a", ["ab"]), ("ab->", ["ab"]),
+    ("aa->a", ["aa"]),
+    ("aab->b", ["aab"]), ("aa->", ["aa"]), ("aaa->a", ["aaa"]), ("a->aa", ["a"]), ("ab->aab", ["ab"]),
+    ("ab->abba", ["ab"]),
+    ("abc,cb->abb", ["abc", "cb"]), ("BTNH,BFNH->BNFT", ["btnh", "bfnh"]), ("abcd,dce->abe", ["abcd", "dce"]),
+    (",ab->ba", ["", "ab"]),
     ("abx,cdy->cb", ["abx", "cdy"]), ("aab,bcc->ac", ["aab", "bcc"]), ("abc,abd->acd", ["abc", "abd"]),
 ]  # fmt: skip
 LENGTHS = {c: 2 + i % 4 for i, c in enumerate("abcdefnthxy")}
@@ -78,8 +81,10 @@ def test_einsum(equation: str, labels: list[str], free: str) -> None:
 
 ELLIPSES = [
     ("...ij,...jk->...ik", (2, 3, 4, 5), (2, 3, 5, 6)), ("...ij,...jk->...ik", (3, 4, 5), (2, 1, 5, 6)),
-    ("...ij,jk->...ik", (2, 3, 4, 5), (5, 6)), ("i...,j...->ij...", (4, 1, 3), (5, 2, 3)), ("...i->...", (2, 3, 4), None),
-    ("...ii->...i", (2, 3, 3), None), ("i...->...", (2, 3, 4), None), ("...,...->...", (2, 1), (3,)), ("...i,...i->...", (2, 3, 4), (3, 4)),
+    ("...ij,jk->...ik", (2, 3, 4, 5), (5, 6)), ("i...,j...->ij...", (4, 1, 3), (5, 2, 3)),
+    ("...i->...", (2, 3, 4), None),
+    ("...ii->...i", (2, 3, 3), None), ("i...->...", (2, 3, 4), None), ("...,...->...", (2, 1), (3,)),
+    ("...i,...i->...", (2, 3, 4), (3, 4)),
     ("...abc,...cb->...a", (2, 3, 4, 5), (1, 5, 4)), ("a...b->b...a", (2, 3, 4), None),
 ]  # fmt: skip
 

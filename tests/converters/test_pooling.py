@@ -22,7 +22,8 @@ def pools(draw: st.DrawFn) -> dict[str, Any]:
     rank = 3 if op.endswith("3D") else 2
     paddings = ["SAME", "VALID", "EXPLICIT"] if op == "MaxPool" else ["SAME", "VALID"]
     return {
-        "op": op, "sizes": draw(st.lists(st.integers(4, 8), min_size=rank, max_size=rank)), "padding": draw(st.sampled_from(paddings)),
+        "op": op, "sizes": draw(st.lists(st.integers(4, 8), min_size=rank, max_size=rank)),
+        "padding": draw(st.sampled_from(paddings)),
         "window": draw(st.lists(st.integers(1, 4), min_size=rank, max_size=rank)), "known": draw(st.booleans()),
         "step": draw(st.lists(st.integers(1, 3), min_size=rank, max_size=rank)), "before": draw(st.integers(0, 1)),
         "after": draw(st.integers(0, 1)),

@@ -99,6 +99,7 @@ CUTS = {
     "the last step": ([0, -1], [0, 0], [1, 1], {"begin_mask": 1, "end_mask": 1, "shrink_axis_mask": 2}),
     "backwards": ([0, 0], [0, 0], [-1, -2], {"begin_mask": 3, "end_mask": 3}),
     "all but the last": ([0, 0], [0, -1], [1, 1], {"begin_mask": 3, "end_mask": 1}),
+    "backwards from before the start": ([0, -6], [0, 0], [1, -2], {"begin_mask": 1, "end_mask": 3}),
     "a new axis": ([0, 0, 0], [0, 0, 0], [1, 1, 1], {"ellipsis_mask": 1, "new_axis_mask": 2, "shrink_axis_mask": 4}),
 }
 

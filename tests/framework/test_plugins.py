@@ -4,7 +4,7 @@ import inspect
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
+from types import ModuleType
 from typing import Any, ClassVar
 
 import attrs
@@ -56,9 +56,7 @@ class Rule(Pattern):
 
 
 GELU = OpDef("AcmeGelu", (ArgDef("x", DType.FLOAT),), (ArgDef("y", DType.FLOAT),))
-RUNTIME = next(
-    (i for n, m in vars(hookspecs).items() if n == "tfgraphopt_runtimes" for i in plugins.load().items(n)), None
-)
+RUNTIME = EngineRuntime("acme", load=lambda: None, counters=dict, reset=lambda: None)
 
 
 # -- every hook ----------------------------------------------------------------------------------------------------------
@@ -83,10 +81,9 @@ def test_pipelines_are_collected() -> None:
     assert tables.table("tfgraphopt_pipelines") == {"quick": ("quick", "tidy")}
 
 
-@pytest.mark.skipif(RUNTIME is None, reason="no installed plugin provides an engine runtime")
 def test_runtimes_are_collected() -> None:
     tables = load(("acme", plugin(runtimes=lambda: [RUNTIME])))
-    assert isinstance(tables.items("tfgraphopt_runtimes")[0], EngineRuntime)
+    assert tables.table("tfgraphopt_runtimes") == {"acme": RUNTIME}
 
 
 def test_instruments_get_the_configuration() -> None:
@@ -144,15 +141,15 @@ def _raising() -> Iterator[Any]:
 @pytest.mark.parametrize(
     ("bad", "message"),
     [
-        (plugin(passes=lambda: [Tidy()]), r"bad, hook tfgraphopt_passes failed\n.*none of its passes"),
-        (plugin(op_defs=lambda: ["AcmeGelu"]), r"hook tfgraphopt_op_defs failed\n.*'AcmeGelu' is none of its op definitions"),
+        (plugin(passes=lambda: [Tidy()]), r"(?s)bad, hook tfgraphopt_passes failed.*none of its passes"),
+        (plugin(op_defs=lambda: ["AcmeGelu"]), r"(?s)hook tfgraphopt_op_defs failed.*'AcmeGelu' is none of its op definitions"),
         (plugin(pipelines=lambda: {"quick": "tidy"}), "none of its pipelines"),
         (plugin(passes=lambda: [type("Bad", (Pass,), {"name": "No Kebab"})]), "kebab-case"),
-        (plugin(op_defs=_raising), "hook tfgraphopt_op_defs failed\n.*boom"),
+        (plugin(op_defs=_raising), "(?s)hook tfgraphopt_op_defs failed.*boom"),
         (plugin(op_defs=lambda: 5), "hook tfgraphopt_op_defs failed"),
         (plugin(op_defs=lambda config: []), "does not fit the hooks"),
         (plugin(no_such_hook=lambda: []), "does not fit the hooks"),
-        (plugin(addhooks=lambda pluginmanager: 1 / 0), "does not fit the hooks\n.*ZeroDivisionError"),
+        (plugin(addhooks=lambda pluginmanager: 1 / 0), "(?s)does not fit the hooks.*ZeroDivisionError"),
         (type("Plugin", (), {}), "is a class; register an instance or a module"),
     ],
 )
@@ -300,7 +297,5 @@ def test_without_plugins_every_table_is_empty() -> None:
 
 
 def test_managers_are_not_kept() -> None:
-    before = [o for o in vars(plugins).values() if isinstance(o, pluggy.PluginManager)]
     load(ONE)
-    assert before == [o for o in vars(plugins).values() if isinstance(o, pluggy.PluginManager)] == []
-    assert not isinstance(SimpleNamespace, pluggy.PluginManager)
+    assert not [o for module in (plugins, hookspecs) for o in vars(module).values() if isinstance(o, pluggy.PluginManager)]

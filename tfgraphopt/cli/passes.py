@@ -25,7 +25,7 @@ def run(options: argparse.Namespace) -> int:
     from tfgraphopt.optimize import pipeline_of
 
     tables = common.load_plugins(options)
-    rows = [_describe(item) for item in tables.items("tfgraphopt_passes")]
+    rows = [describe(item) for item in tables.items("tfgraphopt_passes")]
     default = str(pipeline_of(Config(), tables))
     if options.json:
         common.print_json({"passes": rows, "default_pipeline": default})
@@ -41,7 +41,8 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def _describe(item: Any) -> dict[str, Any]:
+def describe(item: Any) -> dict[str, Any]:
+    """What there is to know about a pass class, as data."""
     from tfgraphopt.pipeline import format_value
 
     step = item()

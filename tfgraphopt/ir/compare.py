@@ -45,6 +45,17 @@ def same_attr(a: object, b: object) -> bool:
     return a == b
 
 
+def attr_key(value: object) -> object:
+    """A hashable key that two attribute values share exactly when :func:`same_attr` holds."""
+    if isinstance(value, tuple):
+        return tuple(attr_key(v) for v in value)
+    if isinstance(value, FuncRef):
+        return (FuncRef, value.name, attr_key(_ordered(value.attrs)))
+    if isinstance(value, float):
+        return (float, "nan" if math.isnan(value) else struct.pack("d", value))
+    return (type(value), value)
+
+
 def same_attrs(a: Attrs, b: Attrs) -> bool:
     """Whether two sets of attributes have the same names and the same values."""
     return a.keys() == b.keys() and all(same_attr(value, b[name]) for name, value in a.items())

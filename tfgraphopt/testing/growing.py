@@ -50,11 +50,9 @@ class Growing:
         self, dtypes: Collection[DType] = EVERY, fits: Fits = lambda dims: True, dims: st.SearchStrategy[Dims] | None = None
     ) -> Value:
         """A value of one of ``dtypes`` whose dimensions fit: one that is there, or a new one of dimensions ``dims``."""
-        candidates = [v for v, d in self.examples.items() if v.dtype in dtypes and fits(d)]
-        if candidates:
-            index = self.draw(st.integers(0, len(candidates)))
-            if index < len(candidates):
-                return candidates[index]
+        candidates = [v for v, d in reversed(self.examples.items()) if v.dtype in dtypes and fits(d)]
+        if candidates and self.draw(st.integers(0, 3)) < 3:
+            return candidates[self.draw(st.integers(0, len(candidates) - 1))]
         return self.fresh(dtypes, self.draw(dims if dims is not None else any_dims()))
 
     def fresh(self, dtypes: Collection[DType], dims: Dims) -> Value:

@@ -7,6 +7,7 @@ from typing import ClassVar
 import attrs
 
 from tfgraphopt.ir import Graph, Node
+from tfgraphopt.ir.compare import attr_key
 from tfgraphopt.passes import Context, Pass
 from tfgraphopt.transforms.dead_code import FED
 
@@ -42,8 +43,8 @@ class CommonSubexpressionElimination(Pass):
         return (node.op, tuple(inputs), tuple(sorted(id(c) for c in node.control)), attributes, node.device)
 
 
-def _attributes(node: Node) -> frozenset[tuple[str, object, type]]:
-    return frozenset((k, v, type(v)) for k, v in node.attrs.items() if k not in ("_output_shapes", "_class"))
+def _attributes(node: Node) -> frozenset[tuple[str, object]]:
+    return frozenset((k, attr_key(v)) for k, v in node.attrs.items() if k not in ("_output_shapes", "_class"))
 
 
 def _merge(graph: Graph, node: Node, first: Node) -> None:

@@ -125,10 +125,14 @@ def _strict(cut: _Cut) -> Any:
 
 
 def _strided(cut: _Cut) -> Any:
-    """tf.strided_slice; an end before the first element has to be said by a mask."""
-    ends = [s + n * t if n else s for s, n, t in zip(cut.start, cut.size, cut.stride, strict=True)]
+    """tf.strided_slice; an end before the first element has to be said by a mask.
+
+    Nothing is nothing from 0 on, wherever it starts: a start of -1 would count from the end.
+    """
+    starts = [s if n else 0 for s, n in zip(cut.start, cut.size, strict=True)]
+    ends = [s + n * t if n else 0 for s, n, t in zip(cut.start, cut.size, cut.stride, strict=True)]
     mask = sum(1 << i for i, end in enumerate(ends) if end < 0)
-    return cut.tf.strided_slice(cut.x, cut.start, [max(end, 0) for end in ends], cut.stride, end_mask=mask)
+    return cut.tf.strided_slice(cut.x, starts, [max(end, 0) for end in ends], cut.stride, end_mask=mask)
 
 
 def _gathered(cut: _Cut, place: Callable[[Any, Any], Any]) -> Any:

@@ -1,0 +1,69 @@
+"""Writes the reference pages that are made from the code: hooks, passes and pipelines, supported ops."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from tfgraphopt import plugins
+from tfgraphopt.plugins import Tables
+
+
+def write_pages(folder: Path) -> None:
+    """Write hooks.md, passes.md and ops.md into ``folder``."""
+    tables = plugins.load(strict=True)
+    folder.mkdir(exist_ok=True)
+    for name, make in (("hooks", hooks_page), ("passes", passes_page), ("ops", ops_page)):
+        (folder / f"{name}.md").write_text("\n".join(make(tables)) + "\n")
+
+
+def hooks_page(tables: Tables) -> Iterable[str]:
+    """Every hook with its exact signature and its documentation, by the module that specifies it."""
+    yield from ("# Hooks", "", "Implement a hook with `@tfgraphopt.hookimpl`; a hook of a plugin that may be absent, with")
+    yield from ("`@tfgraphopt.hookimpl(optionalhook=True)`.", "")
+    for module in spec_modules():
+        yield from (f"## {module.__name__}", "", inspect.getdoc(module) or "", "")
+        for name, function in sorted(vars(module).items()):
+            if name.startswith("tfgraphopt_") and inspect.isfunction(function):
+                yield from ("```python", f"def {name}{inspect.signature(function)}", "```", "", inspect.getdoc(function) or "", "")
+
+
+def spec_modules() -> list[ModuleType]:
+    """The modules of hook specifications: the framework's and those of shipped plugins."""
+    import importlib
+    from importlib.util import find_spec
+
+    names = ["tfgraphopt.hookspecs", *(f"tfgraphopt_{n}.hookspecs" for n in ("trt", "layout", "precision", "int8"))]
+    return [importlib.import_module(n) for n in names if find_spec(n.partition(".")[0]) and find_spec(n)]
+
+
+def passes_page(tables: Tables) -> Iterable[str]:
+    """Every pass with its options, order and the default pipeline."""
+    from tfgraphopt.cli.passes import describe
+    from tfgraphopt.config import Config
+    from tfgraphopt.optimize import pipeline_of
+
+    yield from ("# Passes", "", "The default pipeline:", "", "```text", *str(pipeline_of(Config(), tables)).split(","), "```", "")
+    for item in tables.items("tfgraphopt_passes"):
+        row = describe(item)
+        yield from (f"## {row['name']}", "", inspect.getdoc(item) or "", "")
+        if row["options"]:
+            yield from ("| option | default |", "| --- | --- |", *(f"| `{k}` | `{v}` |" for k, v in row["options"].items()), "")
+        for word in ("after", "before", "needs", "provides", "drops"):
+            if row[word]:
+                yield from (f"*{word}*: {', '.join(row[word])}", "")
+
+
+def ops_page(tables: Tables) -> Iterable[str]:
+    """Every TensorFlow op that a shipped converter converts, with its arguments and what its converter says."""
+    converters: dict[str, Any] = dict(tables.table("tfgraphopt_trt_converters"))
+    yield from ("# Supported ops", "", f"{len(converters)} op types. Types: float32, float16, bfloat16, int32, int64, bool where")
+    yield from ("TensorRT has them; every refusal carries its reason (`tfgraphopt explain`).", "")
+    yield from ("| op | constants it needs | notes |", "| --- | --- | --- |")
+    for op, converter in sorted(converters.items()):
+        constants = ", ".join(p.name for p in converter.parameters if p.constant and not p.operand)
+        note = " ".join(converter.doc.split("\n\n")[0].split()).replace("|", "\\|")
+        yield f"| {op} | {constants} | {note} |"
