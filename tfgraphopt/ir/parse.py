@@ -5,23 +5,24 @@ from __future__ import annotations
 import ast
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, NoReturn
 
 import attrs
 import numpy as np
 
-from tfgraphopt.errors import MutationError, ParseError
-from tfgraphopt.ir.core import CONSTANT_OPS, Graph, Module, Node, Value
-from tfgraphopt.ir.opdef import ArgDef, AttrPlaceholder, AttrValue, FuncRef, OpDef, OpTable
+from tfgraphopt.errors import ParseError
+from tfgraphopt.ir.core import CONSTANT_OPS, Graph, Module
+from tfgraphopt.ir.opdef import AttrPlaceholder, AttrValue, FuncRef, OpTable
 from tfgraphopt.ir.tensor import Tensor
 from tfgraphopt.ir.types import DType, Shape, TensorType
+from tfgraphopt.ir.written import Builder, Ref, Statement, WrittenGraph, WrittenModule, signature
 
 _QUOTED = r'"(?:[^"\\]|\\.)*"'
 _NAME = rf"(?:{_QUOTED}|[A-Za-z0-9_./-]+)"
 _TOKEN = re.compile(
-    rf"""(?P<space>(?:\s|\#[^\n]*)+) | (?P<string>b?{_QUOTED}) | (?P<arrow>->) | (?P<value>%{_NAME}(?::\d+)?) | (?P<control>\^{_NAME})
-    | (?P<symbol>@{_NAME}) | (?P<at>@) | (?P<placeholder>\${_NAME}) | (?P<sha>sha:[0-9a-f]+)
+    rf"""(?P<space>(?:\s|\#[^\n]*)+) | (?P<string>b?{_QUOTED}) | (?P<arrow>->) | (?P<value>%{_NAME}(?::\d+)?)
+    | (?P<control>\^{_NAME}) | (?P<symbol>@{_NAME}) | (?P<at>@) | (?P<placeholder>\${_NAME}) | (?P<sha>sha:[0-9a-f]+)
     | (?P<number>0x[0-9a-f]+|[-+]?(?:\d+\.?\d*(?:[eE][-+]?\d+)?|inf|nan)(?![A-Za-z0-9_.])) | (?P<word>[A-Za-z_][A-Za-z0-9_.]*)
     | (?P<punct>[(){{}}\[\],=:?*])""",
     re.VERBOSE,
@@ -44,7 +45,7 @@ def parse_graph(text: str, ops: OpTable, *, tensors: Mapping[str, Tensor] | None
     keyword = parser.word("graph", "function")
     written = parser.graph(keyword)
     parser.end()
-    return _Builder(parser, ops).build(written)
+    return Builder(parser.fail, ops).build(written)
 
 
 def parse_module(
@@ -55,8 +56,8 @@ def parse_module(
     written = parser.module(opaque or {})
     parser.end()
     functions = [g for g in written.graphs if g.keyword == "function"]
-    table = ops.with_defs([_signature(g) for g in functions if ops.get(g.name) is None])
-    builder = _Builder(parser, table)
+    table = ops.with_defs([signature(g) for g in functions if ops.get(g.name) is None])
+    builder = Builder(parser.fail, table)
     built = [builder.build(g) for g in written.graphs]
     module = Module(built[0], table, gradients=written.gradients, versions=written.versions)
     module.opaque_functions.update(written.opaque)
@@ -69,59 +70,10 @@ def parse_module(
     return module
 
 
-def _signature(written: _WrittenGraph) -> OpDef:
-    """How a function is called as if it were an op (old GraphDefs do that)."""
-    inputs = tuple(ArgDef(name, type_.dtype) for name, type_, _ in written.inputs)
-    types = {s.name: s.types for s in written.body} | {name: (type_,) for name, type_, _ in written.inputs}
-    outputs = []
-    for (name, index), label, _ in written.outputs:
-        found = types.get(name, ())
-        if index < len(found):
-            outputs.append(ArgDef(label or name, found[index].dtype))
-    return OpDef(written.name, inputs, tuple(outputs), stateful=True)
-
-
 class _Token(NamedTuple):
     kind: str
     text: str
     at: int
-
-
-_Ref = tuple[str, int]
-
-
-@attrs.frozen(slots=True)
-class _Statement:
-    name: str
-    op: str
-    inputs: tuple[tuple[_Ref, int], ...]
-    attrs: Mapping[str, AttrValue]
-    control: tuple[tuple[str, int], ...]
-    types: tuple[TensorType, ...]
-    device: str
-    origin: tuple[str, ...]
-    at: int
-
-
-@attrs.frozen(slots=True)
-class _WrittenGraph:
-    keyword: str
-    name: str
-    inputs: tuple[tuple[str, TensorType, int], ...]
-    outputs: tuple[tuple[_Ref, str, int], ...]
-    keep: tuple[tuple[_Ref, str, int], ...]
-    dialect: str
-    attrs: Mapping[str, AttrValue]
-    body: tuple[_Statement, ...]
-    beside: str = ""
-
-
-@attrs.define(slots=True)
-class _WrittenModule:
-    versions: tuple[int, int, tuple[int, ...]]
-    gradients: tuple[tuple[str, str], ...]
-    opaque: dict[str, object] = attrs.field(factory=dict)
-    graphs: list[_WrittenGraph] = attrs.field(factory=list)
 
 
 class _Parser:
@@ -211,7 +163,7 @@ class _Parser:
         text = token.text[1:]
         return str(self._unquote(text, token.at)) if text.startswith('"') else text
 
-    def _value_name(self, what: str = "a value (%name)") -> tuple[_Ref, int]:
+    def _value_name(self, what: str = "a value (%name)") -> tuple[Ref, int]:
         token = self.take("value", what)
         match = re.fullmatch(rf"%({_NAME})(?::(\d+))?", token.text, re.DOTALL)
         assert match is not None
@@ -223,7 +175,7 @@ class _Parser:
 
     # -- graphs ------------------------------------------------------------------------------------------------------
 
-    def module(self, opaque: Mapping[str, object]) -> _WrittenModule:
+    def module(self, opaque: Mapping[str, object]) -> WrittenModule:
         """A whole module."""
         start = self.token.at
         self.expect("module")
@@ -231,7 +183,7 @@ class _Parser:
         versions, gradients = facts.get("versions", (0, 0, ())), facts.get("gradients", ())
         if not isinstance(versions, tuple) or len(versions) != 3 or not isinstance(gradients, tuple):
             self.fail(start, "versions = [producer, min_consumer, [bad...]] and gradients = [[function, gradient]...] are expected")
-        written = _WrittenModule(versions, gradients)
+        written = WrittenModule(versions, gradients)
         while self.accept("opaque"):
             at, name = self.token.at, self._symbol()
             if name not in opaque:
@@ -242,14 +194,14 @@ class _Parser:
             written.graphs.append(self._further())
         return written
 
-    def _further(self) -> _WrittenGraph:
+    def _further(self) -> WrittenGraph:
         if self.word("function", "lowered") == "function":
             return self.graph("function")
         beside = self._symbol()
         self.expect("=")
         return attrs.evolve(self.graph(self.word("graph")), beside=beside)
 
-    def graph(self, keyword: str) -> _WrittenGraph:
+    def graph(self, keyword: str) -> WrittenGraph:
         """What follows the word ``graph`` or ``function``."""
         name = self._symbol()
         inputs = self._listed(self._input)
@@ -262,7 +214,7 @@ class _Parser:
         body = []
         while not self.accept("}"):
             body.append(self._statement())
-        return _WrittenGraph(keyword, name, inputs, outputs, keep, dialect, attributes, tuple(body))
+        return WrittenGraph(keyword, name, inputs, outputs, keep, dialect, attributes, tuple(body))
 
     def _listed(self, item: Any) -> tuple[Any, ...]:
         self.expect("(")
@@ -282,11 +234,11 @@ class _Parser:
         self.expect(":")
         return name, self.type(), at
 
-    def _labelled(self) -> tuple[_Ref, str, int]:
+    def _labelled(self) -> tuple[Ref, str, int]:
         ref, at = self._value_name()
         return ref, self._string() if self.accept("as") else "", at
 
-    def _statement(self) -> _Statement:
+    def _statement(self) -> Statement:
         (name, _), at = self._value_name("a node (%name = Op...) or '}'")
         self.expect("=")
         op = self.word()
@@ -296,7 +248,7 @@ class _Parser:
         types = self._commas(self.type) if self.accept(":") else _own_type(op, attributes)
         device = self._string() if self.accept("on") else ""
         origin = self._commas(self._string) if self.accept("@") else ()
-        return _Statement(name, op, inputs, attributes, control, types, device, origin, at)
+        return Statement(name, op, inputs, attributes, control, types, device, origin, at)
 
     def _commas(self, item: Any) -> tuple[Any, ...]:
         items = [item()]
@@ -349,7 +301,7 @@ class _Parser:
         if token.kind == "word" and token.text in _DTYPES and self.tokens[self.at + 1].text == "[":
             return self._tensor()
         self.at += 1
-        read = _ATTRS.get(token.kind)
+        read: Callable[[_Parser, _Token], AttrValue] | None = _ATTRS.get(token.kind)
         if read is None:
             self.at -= 1
             self.fail(token.at, f"an attribute value is expected, not {token.text or 'the end of the text'!r}")
@@ -444,58 +396,3 @@ _ATTRS: Mapping[str, Any] = {
     "string": lambda parser, token: parser._unquote(token.text, token.at),
     "placeholder": lambda parser, token: AttrPlaceholder(parser._bare(token)),
 }  # fmt: skip
-
-
-@attrs.frozen(slots=True)
-class _Builder:
-    """Makes graphs from what was parsed."""
-
-    parser: _Parser
-    ops: OpTable
-
-    def build(self, written: _WrittenGraph) -> Graph:
-        graph = Graph(written.name, self.ops, written.dialect)
-        graph.attrs = dict(written.attrs)
-        values: dict[str, tuple[Value, ...]] = {}
-        for name, type_, at in written.inputs:
-            self._fresh(name, values, at)
-            values[name] = (graph.add_input(name, type_),)
-        for statement in written.body:
-            self._fresh(statement.name, values, statement.at)
-            values[statement.name] = self._add(graph, statement, values).outputs
-        self._finish(graph, written, values)
-        return graph
-
-    def _fresh(self, name: str, values: Mapping[str, object], at: int) -> None:
-        if name in values:
-            self.parser.fail(at, f"%{name} is defined twice")
-
-    def _add(self, graph: Graph, statement: _Statement, values: Mapping[str, tuple[Value, ...]]) -> Node:
-        inputs = [self._value(ref, values, at) for ref, at in statement.inputs]
-        control = [self._node(graph, name, at) for name, at in statement.control]
-        try:
-            return graph.add(
-                statement.op, inputs, statement.attrs, name=statement.name, control=control, device=statement.device,
-                origin=statement.origin, types=statement.types,
-            )  # fmt: skip
-        except MutationError as error:
-            self.parser.fail(statement.at, str(error))
-
-    def _value(self, ref: _Ref, values: Mapping[str, tuple[Value, ...]], at: int) -> Value:
-        name, index = ref
-        if name not in values:
-            self.parser.fail(at, f"%{name} is not defined before this place")
-        if index >= len(values[name]):
-            self.parser.fail(at, f"%{name} has {len(values[name])} results; there is no %{name}:{index}")
-        return values[name][index]
-
-    def _node(self, graph: Graph, name: str, at: int) -> Node:
-        node = graph.find(name)
-        if node is None:
-            self.parser.fail(at, f"node ^{name} is not defined before this place")
-        return node
-
-    def _finish(self, graph: Graph, written: _WrittenGraph, values: Mapping[str, tuple[Value, ...]]) -> None:
-        outputs = [self._value(ref, values, at) for ref, _, at in written.outputs]
-        graph.set_outputs(outputs, [label or v.name for v, (_, label, _) in zip(outputs, written.outputs, strict=True)])
-        graph.set_keep({label or ref[0]: self._node(graph, ref[0], at) for ref, label, at in written.keep})
