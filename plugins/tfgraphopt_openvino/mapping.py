@@ -79,14 +79,14 @@ class Writer:
         return None if tensor is None else np.asarray(tensor.numpy(), order="C")
 
     def constant(self, array: Any, dtype: DType | None = None) -> Any:
-        """A constant of the elements of ``array``; they are not copied."""
+        """A constant of the elements of ``array``, which are copied."""
         array = np.asarray(array, dtype=None if dtype is None else dtype.np, order="C")
         kind = dtype or DType.of_numpy(array.dtype)
         if kind is DType.BFLOAT16:
-            tensor = self.ov.Tensor(array.view(np.uint16), list(array.shape), self.ov.Type.bf16)
-            return self.ov.op.Constant(tensor, shared_memory=True).output(0)
+            tensor = self.ov.Tensor(array.view(np.uint16).copy(), list(array.shape), self.ov.Type.bf16)
+            return self.ov.op.Constant(tensor).output(0)
         self.type(kind)
-        return self.ov.op.Constant(array, shared_memory=True).output(0)
+        return self.ov.op.Constant(array).output(0)
 
     def indices(self, values: Sequence[int] | int) -> Any:
         """An int64 constant: 0-d for a number, 1-d for a sequence."""

@@ -7,6 +7,7 @@ from typing import ClassVar
 
 import attrs
 
+from tfgraphopt.config import Config
 from tfgraphopt.errors import ConfigError, EngineBuildFailed
 from tfgraphopt.ir import Graph, Node
 from tfgraphopt.passes import Context, Pass
@@ -70,9 +71,7 @@ class _Factory:
     cache: EngineCache | None
 
     def make(self, name: str) -> BuildResult:
-        profiles: Sequence[Profile] | str = self.ctx.facts.get(PROFILES, {}).get(name, ())
-        if isinstance(profiles, str):
-            raise ConfigError(f"no profile can be made for {name}", why=profiles)
+        profiles = profiles_of(name, self.ctx)
         body, options = self.ctx.module.lowered[name], _options(self.ctx.config)
         if self.cache is None:
             return self.process.build(body, self.layers, profiles, options)

@@ -41,16 +41,16 @@ def specifications(draw):
     """An array and the entries of a strided slice of it: (mask, begin, end, stride)."""
     x = draw(arrays(ranks=(1, 4), dims=(1, 5)))
     ellipsis = draw(st.integers(-1, x.ndim))
-    entries, axis = [], 0
+    entries, axis, has_ellipsis = [], 0, False
     skipped = draw(st.integers(0, x.ndim)) if ellipsis >= 0 else 0
     while axis <= x.ndim:
         if axis == ellipsis:
             entries.append(("ellipsis_mask", 0, 0, 1))
             axis += skipped
-            ellipsis = -1
-        elif draw(st.integers(0, 4)) == 0:
+            ellipsis, has_ellipsis = -1, True
+        elif len(entries) < 7 and draw(st.integers(0, 4)) == 0:  # TensorRT has at most 8 dimensions
             entries.append(("new_axis_mask", 0, 0, 1))
-        elif axis < x.ndim and draw(st.integers(0, 5)):
+        elif axis < x.ndim and (has_ellipsis or draw(st.integers(0, 5))):  # behind an ellipsis, every axis has its entry
             entries.append(_entry(draw, x.shape[axis]))
             axis += 1
         else:

@@ -30,7 +30,7 @@ def module(text: str = TEXT) -> Module:
 
 def with_functions() -> Module:
     """A main graph that calls two functions; a lowered body beside one of them."""
-    found = parse_module(
+    return parse_module(
         """module {versions = [1,0,[]], gradients = []}
         graph @main(%x: f32[2]) -> (%c) {
           %c = PartitionedCall(%x) {f = @f, Tout = [f32]} : f32[2]
@@ -42,7 +42,6 @@ def with_functions() -> Module:
         """,
         OPS,
     )
-    return found
 
 
 def context(found: Module | None = None, config: object = None, **extra: object) -> Context:

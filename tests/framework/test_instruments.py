@@ -8,13 +8,35 @@ import attrs
 import numpy as np
 import pytest
 
-from framework.sample_passes import EVERY, OPS, Change, Corrupt, Crash, Drop, Visit, context, module, run, with_functions
+from framework.sample_passes import (
+    EVERY,
+    OPS,
+    Change,
+    Corrupt,
+    Crash,
+    Drop,
+    Visit,
+    context,
+    module,
+    run,
+    with_functions,
+)
 from framework.test_plugins import plugin
 from tfgraphopt.config import Config, ShapeRange
 from tfgraphopt.errors import InvalidGraph, PassFailed, TfGraphOptError
 from tfgraphopt.graphdef import export_graph_def, import_graph_def
 from tfgraphopt.instruments import (
-    Bisect, Dump, Event, Journal, OpCountDiff, Reproducer, Timing, Verify, bisect, load_reproduction, replay,
+    Bisect,
+    Dump,
+    Event,
+    Journal,
+    OpCountDiff,
+    Reproducer,
+    Timing,
+    Verify,
+    bisect,
+    load_reproduction,
+    replay,
 )  # fmt: skip
 from tfgraphopt.instruments.reproducer import config_of_json, config_to_json
 from tfgraphopt.ir import Graph, Module, Tensor
@@ -23,7 +45,6 @@ from tfgraphopt.ir.text import parse_graph, print_module
 from tfgraphopt.passes import Context, Fixpoint, Pass
 from tfgraphopt.rewrite import Match, Pattern, apply_patterns
 from tfgraphopt.transforms.canonicalize import Canonicalize
-
 
 # -- verify --------------------------------------------------------------------------------------------------------------
 
@@ -48,7 +69,7 @@ def test_verify_checks_what_comes_in_and_graphs_that_a_pass_makes() -> None:
             ctx.module.add_function(parse_graph("graph @extra(%x: f32[]) -> () { %r = Relu(%x) : f32[] }", OPS))
             ctx.module.functions["extra"].node("r")._attrs.clear()
 
-    with pytest.raises(InvalidGraph, match="graph 'extra'.*\n?.*'T' is missing"):
+    with pytest.raises(InvalidGraph, match=r"graph 'extra'.*\n?.*'T' is missing"):
         run([AddBroken()], context(), Verify())
 
 

@@ -6,7 +6,16 @@ import attrs
 import pytest
 
 from framework.sample_passes import (
-    Crash, Drop, NotWanted, Restless, Visit, VisitLowered, VisitOnce, context, run, with_functions,
+    Crash,
+    Drop,
+    NotWanted,
+    Restless,
+    Visit,
+    VisitLowered,
+    VisitOnce,
+    context,
+    run,
+    with_functions,
 )  # fmt: skip
 from tfgraphopt.errors import PassFailed, PipelineError, TfGraphOptError
 from tfgraphopt.passes import Context, Fixpoint, Pass, PassManager, Quiet, check_pass_class

@@ -148,7 +148,7 @@ def _raising() -> Iterator[Any]:
         (plugin(op_defs=_raising), "(?s)hook tfgraphopt_op_defs failed.*boom"),
         (plugin(op_defs=lambda: 5), "hook tfgraphopt_op_defs failed"),
         (plugin(op_defs=lambda config: []), "does not fit the hooks"),
-        (plugin(no_such_hook=lambda: []), "does not fit the hooks"),
+        (plugin(no_such_hook=list), "does not fit the hooks"),
         (plugin(addhooks=lambda pluginmanager: 1 / 0), "(?s)does not fit the hooks.*ZeroDivisionError"),
         (type("Plugin", (), {}), "is a class; register an instance or a module"),
     ],
@@ -210,7 +210,7 @@ def test_a_clash_names_both_plugins() -> None:
 def test_a_declared_override_wins_whatever_the_order() -> None:
     for order in ((ONE, BETTER), (BETTER, ONE)):
         assert load(*order).items("tfgraphopt_passes") == (BetterTidy,)
-    with pytest.raises(PluginError, match="'better' and 'two' .*claim"):  # it does not say that it overrides two
+    with pytest.raises(PluginError, match=r"'better' and 'two' .*claim"):  # it does not say that it overrides two
         load(TWO, BETTER)
 
 

@@ -18,7 +18,10 @@ dims = st.one_of(st.none(), st.integers(0, 2**40))
 shapes = st.one_of(st.just(Shape(None)), st.lists(dims, max_size=4).map(Shape))
 types = st.builds(TensorType, dtypes, shapes)
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
-node_names = st.one_of(st.sampled_from(["x", "conv/1", "a>b", "back\\slash", "1-2"]), st.text("aZ0._/>-\\", min_size=1, max_size=4).map("n".__add__))
+node_names = st.one_of(
+    st.sampled_from(["x", "conv/1", "a>b", "back\\slash", "1-2"]),
+    st.text("aZ0._/>-\\", min_size=1, max_size=4).map("n".__add__),
+)
 
 
 @st.composite

@@ -12,7 +12,14 @@ from ir.drawing import graphs
 from ir.tf_graphs import CASES, normal_form, of_function, run
 from tfgraphopt.errors import GraphDefError
 from tfgraphopt.graphdef import (
-    GraphDef, export_graph_def, import_graph_def, infer_types, opaque_of_bytes, opaque_to_bytes, parse_graph_def, tf_op_table,
+    GraphDef,
+    export_graph_def,
+    import_graph_def,
+    infer_types,
+    opaque_of_bytes,
+    opaque_to_bytes,
+    parse_graph_def,
+    tf_op_table,
 )  # fmt: skip
 from tfgraphopt.ir import DType, Graph, Module, Shape, Tensor, TensorType
 from tfgraphopt.ir.compare import differences
@@ -57,7 +64,7 @@ def test_real_graphs_survive_the_text_form(name: str) -> None:
 @settings(max_examples=100, deadline=None)
 @given(graphs(odd_attrs=False))
 def test_generated_graphs_survive(graph: Graph) -> None:
-    if graph.inputs or any("_" == n.name[0] for n in graph):
+    if graph.inputs or any(n.name[0] == "_" for n in graph):
         return
     module = Module(graph, graph.ops)
     graph.set_outputs([v for v in graph.outputs if v.producer is not None], None)

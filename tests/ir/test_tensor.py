@@ -43,7 +43,7 @@ def test_constants_are_decoded_as_tensorflow_does(dtype: DType) -> None:
 
 def test_texts_become_bytes() -> None:
     assert Tensor.of([b"a\0", b""]).tolist() == [b"a\0", b""]
-    assert Tensor.of(["a", "ü"]) == tensor_of_proto(tf.make_tensor_proto(["a".encode(), "ü".encode()]))
+    assert Tensor.of(["a", "ü"]) == tensor_of_proto(tf.make_tensor_proto([b"a", "ü".encode()]))
 
 
 def test_elements_are_read_only_and_decoded_once() -> None:

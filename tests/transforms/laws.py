@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
-
 from framework.sample_passes import context, run
 from ir.tf_graphs import GraphDef, Made
 from ir.tf_graphs import run as run_in_tensorflow
+
 from tfgraphopt.graphdef import export_graph_def, import_graph_def
 from tfgraphopt.instruments import Verify
 from tfgraphopt.ir import Module
@@ -25,7 +25,7 @@ def transformed(made: Made, *steps: Step, typed: bool = True) -> Module:
 
 def check_laws(made: Made, *steps: Step) -> Module:
     """Same fetches, types and bits as TensorFlow computes for the original; idempotent; deterministic; origins kept."""
-    graph_def, feeds, fetches = made
+    graph_def = made[0]
     module = transformed(made, *steps)
     assert print_module(transformed(made, *steps)) == print_module(module)
     _same_bits(export_graph_def(module), made)

@@ -5,9 +5,9 @@ from typing import Any
 import numpy as np
 import pytest
 import tensorflow as tf
-
 from framework.sample_passes import OPS, context, run
 from ir.tf_graphs import CASES, of_function
+
 from tfgraphopt.graphdef import export_graph_def
 from tfgraphopt.ir import Module, Shape, Tensor
 from tfgraphopt.ir.text import parse_graph, print_graph

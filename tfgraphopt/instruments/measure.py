@@ -40,7 +40,8 @@ class OpCounts:
     changes: Mapping[str, tuple[int, int]]
 
     def __str__(self) -> str:
-        return f"{self.step}: " + ", ".join(f"{op} {after - before:+} ({before}->{after})" for op, (before, after) in self.changes.items())
+        shown = (f"{op} {after - before:+} ({before}->{after})" for op, (before, after) in self.changes.items())
+        return f"{self.step}: {', '.join(shown)}"
 
 
 @attrs.define(slots=True, eq=False)

@@ -121,11 +121,15 @@ def _write_opaque(where: Path, module: Module) -> None:
 
 def config_to_json(config: object) -> Any:
     """A tree of plain values of a configuration (an attrs class, or anything with ``__dict__``)."""
-    tree = attrs.asdict(config) if attrs.has(type(config)) else dict(getattr(config, "__dict__", {}))
-    return _plain(tree)
+    kind: Any = type(config)
+    if attrs.has(kind):
+        return _plain({f.name: getattr(config, f.name) for f in attrs.fields(kind)})
+    return _plain(dict(getattr(config, "__dict__", {})))
 
 
 def _plain(value: Any) -> Any:
+    if attrs.has(type(value)):
+        return config_to_json(value)
     if isinstance(value, Mapping):
         return {str(k): _plain(v) for k, v in value.items()}
     if isinstance(value, (list, tuple)):
@@ -189,7 +193,8 @@ def _read_facts(where: Path) -> dict[str, Any]:
     try:
         facts: dict[str, Any] = json.loads((where / "reproducer.json").read_text())
     except (OSError, ValueError) as error:
-        raise TfGraphOptError(f"{where} is not a reproducer", why=str(error), hint="give the directory that the failure named") from error
+        hint = "give the directory that the failure named"
+        raise TfGraphOptError(f"{where} is not a reproducer", why=str(error), hint=hint) from error
     if facts.get("format") != FORMAT:
         raise TfGraphOptError(f"{where} is a reproducer of format {facts.get('format')}; this version reads format {FORMAT}")
     return facts

@@ -18,7 +18,6 @@ from tfgraphopt.ir.opdef import Attrs, AttrValue, OpDef, OpTable
 from tfgraphopt.ir.tensor import Tensor
 from tfgraphopt.ir.types import DType, Shape, TensorType
 
-
 CONSTANT_OPS = frozenset({"Const", "trt.constant"})
 
 
@@ -523,7 +522,8 @@ class Graph:
 class Module:
     """A main graph and the functions it may call.
 
-    ``opaque_functions`` are functions that are carried along unread (polymorphic ones). ``lowered`` holds second bodies in another dialect, by the function they stand beside; they are not exported.
+    ``opaque_functions`` are functions that are carried along unread (polymorphic ones). ``lowered`` holds second bodies in another
+    dialect, by the function they stand beside; they are not exported.
     ``versions`` is (producer, min_consumer, bad_consumers) of the GraphDef it came from.
     """
 

@@ -182,7 +182,8 @@ class _Parser:
         facts = self.attributes()
         versions, gradients = facts.get("versions", (0, 0, ())), facts.get("gradients", ())
         if not isinstance(versions, tuple) or len(versions) != 3 or not isinstance(gradients, tuple):
-            self.fail(start, "versions = [producer, min_consumer, [bad...]] and gradients = [[function, gradient]...] are expected")
+            expected = "versions = [producer, min_consumer, [bad...]] and gradients = [[function, gradient]...]"
+            self.fail(start, f"{expected} are expected")
         written = WrittenModule(versions, gradients)
         while self.accept("opaque"):
             at, name = self.token.at, self._symbol()
@@ -335,7 +336,7 @@ class _Parser:
         digest = self.take("sha", "a digest").text.removeprefix("sha:")
         tensor = self.tensors.get(digest)
         if tensor is None:
-            self.fail(at, f"the constant with digest {digest} is not in the text; give it to the parser (tensors={{digest: ...}})")
+            self.fail(at, f"the constant with digest {digest} is not in the text; give it to the parser (tensors)")
         if tensor.type != type_:
             self.fail(at, f"the constant with digest {digest} is {tensor.type}, not {type_}")
         return tensor

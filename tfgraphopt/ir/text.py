@@ -56,7 +56,7 @@ def print_graph(
 def print_module(
     module: Module, *, normalise: bool = False, small: int = SMALL, tensors: MutableMapping[str, Tensor] | None = None
 ) -> str:
-    """The text of ``module``: a line on the module, the main graph, the functions, the lowered bodies; see :func:`print_graph`."""
+    """The text of ``module``: its facts, the main graph, the functions, the lowered bodies; see :func:`print_graph`."""
     printer = _Printer(normalise, small, tensors)
     if normalise:
         printer.functions = _function_numbers(module)

@@ -109,6 +109,8 @@ def _elementwise(w: Writer, node: Node) -> Sequence[Any]:
     whole = not dtype.is_floating and dtype is not DType.BOOL
     if operation == "pow" and whole:
         raise Unmapped("OpenVINO's CPU engine raises integers to powers in floating point")
+    if operation in ("div", "floor_div") and dtype in (DType.INT8, DType.UINT8):
+        raise Unmapped("OpenVINO's CPU engine rounds quotients of 8-bit integers")
     a, b = (w.tensor(v) for v in node.inputs)
     return [_BINARY[operation](w, a, b, whole).output(0)]
 
