@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from tfgraphopt.passes import Instrument, Pass
     from tfgraphopt.report import Report
     from tfgraphopt.runtimes import EngineRuntime
+    from tfgraphopt.verification import Verification, VerifyRequest
 
 PROJECT = "tfgraphopt"
 hookspec = pluggy.HookspecMarker(PROJECT)
@@ -112,6 +113,11 @@ def tfgraphopt_runtimes() -> Iterable[EngineRuntime]:  # type: ignore[empty-body
 @hookspec
 def tfgraphopt_instruments(config: Any) -> Iterable[Instrument]:  # type: ignore[empty-body]
     """Instruments to put around the passes of one optimisation with configuration ``config``."""
+
+
+@hookspec
+def tfgraphopt_verify(request: VerifyRequest) -> Verification | None:
+    """Predict how far a model's results are off under ``request.config``, with no engine built; None when another plugin's work."""
 
 
 @hookspec

@@ -64,7 +64,9 @@ def mirror_pad(b: LayerBuilder, input: Operand, paddings: Weights | Operand, *, 
 
 def _symmetric(b: LayerBuilder, x: Value, axis: int, before: Size, after: Size) -> Value:
     size = sizes.size_of(b, x, axis)
-    first = Cut(sizes.subtract(b, before, 1), before, -1)
+    first = Cut(
+        sizes.largest(b, sizes.subtract(b, before, 1), 0), before, -1
+    )  # TensorRT checks the start of nothing, too
     last = Cut(sizes.subtract(b, size, 1), after, -1)
     head, tail = ([] if part.size == 0 else [sizes.cut(b, x, {axis: part})] for part in (first, last))
     return b.concatenation([*head, x, *tail], axis)

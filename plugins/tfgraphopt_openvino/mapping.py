@@ -83,7 +83,8 @@ class Writer:
         array = np.asarray(array, dtype=None if dtype is None else dtype.np, order="C")
         kind = dtype or DType.of_numpy(array.dtype)
         if kind is DType.BFLOAT16:
-            tensor = self.ov.Tensor(array.view(np.uint16).copy(), list(array.shape), self.ov.Type.bf16)
+            tensor = self.ov.Tensor(self.ov.Type.bf16, self.ov.Shape(array.shape))  # numpy has no such type of its own
+            tensor.data.view(np.uint16)[...] = array.view(np.uint16)
             return self.ov.op.Constant(tensor).output(0)
         self.type(kind)
         return self.ov.op.Constant(array).output(0)

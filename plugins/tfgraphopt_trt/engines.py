@@ -12,6 +12,7 @@ from tfgraphopt.errors import ConfigError, EngineBuildFailed
 from tfgraphopt.ir import Graph, Node
 from tfgraphopt.passes import Context, Pass
 from tfgraphopt.report import SegmentReport
+from tfgraphopt_trt.advisors import advised_build
 from tfgraphopt_trt.build import BuilderProcess, BuildOptions, BuildResult
 from tfgraphopt_trt.engine_cache import EngineCache, cache_key
 from tfgraphopt_trt.engine_kinds import builds
@@ -71,8 +72,10 @@ class _Factory:
     cache: EngineCache | None
 
     def make(self, name: str) -> BuildResult:
-        profiles = profiles_of(name, self.ctx)
-        body, options = self.ctx.module.lowered[name], _options(self.ctx.config)
+        return advised_build(name, self.ctx, _options(self.ctx.config), lambda options: self._make(name, options))
+
+    def _make(self, name: str, options: BuildOptions) -> BuildResult:
+        profiles, body = profiles_of(name, self.ctx), self.ctx.module.lowered[name]
         if self.cache is None:
             return self.process.build(body, self.layers, profiles, options)
         key = cache_key(body, profiles, options, self.tensorrt)

@@ -10,6 +10,7 @@ from tfgraphopt.config import Config
 from tfgraphopt.hookspecs import contributes, hookspec
 from tfgraphopt.ir import Node
 from tfgraphopt.plugins import Tables
+from tfgraphopt_trt.advisors import BuildAdvisor
 from tfgraphopt_trt.converter import Converter
 from tfgraphopt_trt.layerdef import LayerDef
 
@@ -88,3 +89,9 @@ def tfgraphopt_trt_layer_rules() -> Iterable[LayerRule]:  # type: ignore[empty-b
 @contributes("engine kinds", lambda item: isinstance(item, EngineKind), lambda item: (item.name,))
 def tfgraphopt_trt_engines() -> Iterable[EngineKind]:  # type: ignore[empty-body]
     """Kinds of engines; the pass that builds one applies when :func:`tfgraphopt_trt.engine_kinds.chosen_kind` is its own."""
+
+
+@hookspec
+@contributes("build advisors", lambda item: isinstance(item, BuildAdvisor), lambda item: (item.name,))
+def tfgraphopt_trt_build_advisors() -> Iterable[BuildAdvisor]:  # type: ignore[empty-body]
+    """Who has a say in the builds of TensorRT engines: options, remedies for refused layers, a look at the result."""

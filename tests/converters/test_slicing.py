@@ -50,7 +50,9 @@ def specifications(draw):
             ellipsis, has_ellipsis = -1, True
         elif len(entries) < 7 and draw(st.integers(0, 4)) == 0:  # TensorRT has at most 8 dimensions
             entries.append(("new_axis_mask", 0, 0, 1))
-        elif axis < x.ndim and (has_ellipsis or draw(st.integers(0, 5))):  # behind an ellipsis, every axis has its entry
+        elif axis < x.ndim and (
+            has_ellipsis or draw(st.integers(0, 5))
+        ):  # behind an ellipsis, every axis has its entry
             entries.append(_entry(draw, x.shape[axis]))
             axis += 1
         else:

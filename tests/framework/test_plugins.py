@@ -148,7 +148,7 @@ def _raising() -> Iterator[Any]:
         (plugin(op_defs=_raising), "(?s)hook tfgraphopt_op_defs failed.*boom"),
         (plugin(op_defs=lambda: 5), "hook tfgraphopt_op_defs failed"),
         (plugin(op_defs=lambda config: []), "does not fit the hooks"),
-        (plugin(no_such_hook=list), "does not fit the hooks"),
+        (plugin(no_such_hook=lambda: [GELU]), "does not fit the hooks"),
         (plugin(addhooks=lambda pluginmanager: 1 / 0), "(?s)does not fit the hooks.*ZeroDivisionError"),
         (type("Plugin", (), {}), "is a class; register an instance or a module"),
     ],

@@ -31,6 +31,8 @@ _FEEDS: Mapping[str, tuple[str, ...]] = MappingProxyType(
 """The input that each architecture's own preprocess_input makes."""
 
 _CALIBRATION_BATCH = 8
+_UNKNOWN_SIZE = 224
+"""Pixels for data of MobileNetV3, whose height and width Keras leaves unknown."""
 
 
 def _pairs() -> Iterator[tuple[str, str]]:
@@ -66,8 +68,10 @@ def build_here(name: str, seed: int) -> FrozenModel:
     keras.utils.set_random_seed(seed)
     model: Any = getattr(keras.applications, name)(weights=None)
     shape = tuple(model.inputs[0].shape)
-    randomise(model, _calibration_data(FEED_OF[name], concrete_shape(shape, _CALIBRATION_BATCH, ()), seed), seed)
-    return freeze(model, name, outputs=("predictions",), feed=FEED_OF[name])
+    sample = tuple(_UNKNOWN_SIZE for size in shape[1:] if size is None)
+    data = _calibration_data(FEED_OF[name], concrete_shape(shape, _CALIBRATION_BATCH, sample), seed)
+    randomise(model, data, seed)
+    return freeze(model, name, outputs=("predictions",), feed=FEED_OF[name], sample=sample)
 
 
 def _calibration_data(feed: str, shape: tuple[int, ...], seed: int) -> Any:

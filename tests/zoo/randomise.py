@@ -104,14 +104,14 @@ def _forward(model: Any, data: Any, before: Callable[[Any, Any], None]) -> None:
 
     Keras itself holds every intermediate tensor until the end, which is gigabytes for the larger architectures.
     """
-    steps = [step for step in model.operations if not isinstance(step, keras.layers.InputLayer)]
-    uses = Counter(id(tensor) for step in steps for tensor in tf.nest.flatten(step.input))
+    nodes = [step._inbound_nodes[-1] for step in model.operations if not isinstance(step, keras.layers.InputLayer)]
+    uses = Counter(id(tensor) for node in nodes for tensor in node.input_tensors)
     values = {id(model.inputs[0]): data}
-    for step in steps:
-        arguments = tf.nest.map_structure(lambda tensor: values[id(tensor)], step.input)
-        before(step, arguments)
-        values[id(step.output)] = step(arguments)
-        for tensor in tf.nest.flatten(step.input):
+    for node in nodes:
+        arguments, options = node.arguments.fill_in(values)
+        before(node.operation, arguments[0])
+        values[id(node.outputs[0])] = node.operation(*arguments, **options)
+        for tensor in node.input_tensors:
             uses[id(tensor)] -= 1
             if not uses[id(tensor)]:
                 del values[id(tensor)]

@@ -265,9 +265,12 @@ def _told_attrs(node: Node) -> Mapping[str, AttrValue]:
         return node.attrs
     candidates = {a.name for a in definition.attrs if a.has_default} | set(_deduced([*definition.inputs, *definition.outputs]))
     told = {k: v for k, v in node.attrs.items() if k not in candidates}
-    for _ in range(2):  # what is told in the second round may decide what was deduced in the first
-        told.update(_not_given_back(definition, node, told))
-    return node.attrs if _not_given_back(definition, node, told) else told
+    for _ in range(3):  # what is told in one round may decide what was deduced in the one before
+        missing = _not_given_back(definition, node, told)
+        if not missing:
+            return told
+        told.update(missing)
+    return node.attrs
 
 
 def _not_given_back(definition: OpDef, node: Node, told: Attrs) -> Attrs:

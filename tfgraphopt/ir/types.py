@@ -60,7 +60,8 @@ class DType(enum.Enum):
         """The numpy dtype of an element; TypeError for resource and variant."""
         if self._scalar is None:
             raise TypeError(f"{self.tf_name} has no numpy dtype")
-        return np.dtype(self._scalar)
+        dtype: np.dtype[Any] = np.dtype(self._scalar)
+        return dtype
 
     @property
     def has_numpy(self) -> bool:

@@ -14,7 +14,10 @@ from tfgraphopt.transforms.dead_code import FED
 
 @attrs.frozen(slots=True)
 class CommonSubexpressionElimination(Pass):
-    """Merge nodes of the same op, inputs, attributes and device; stateful nodes and constants above ``max_bytes`` are left alone."""
+    """Merge nodes of the same op, inputs, attributes and device.
+
+    Stateful nodes and constants above ``max_bytes`` are left alone.
+    """
 
     name: ClassVar[str] = "cse"
     after: ClassVar[tuple[str, ...]] = ("fold-constants", "remove-identity", "canonicalize")

@@ -73,13 +73,13 @@ def _pooling(w: Writer, node: Node) -> Sequence[Any]:
 
 
 def _lrn(w: Writer, node: Node) -> Sequence[Any]:
-    if text(node, "window") == "0":
-        raise Unmapped("LRN over no channels")
-    made = w.ops.lrn(
-        w.tensor(node.inputs[0]), w.indices([1]), alpha=number(node, "alpha"), beta=number(node, "beta"), bias=number(node, "k"),
-        size=integer(node, "window"),
-    )  # fmt: skip
-    return [made.output(0)]
+    """OpenVINO's CPU kernel takes whole numbers for ``k`` only: ``(k + s)^-b`` is ``k^-b (1 + s/k)^-b``."""
+    alpha, beta, k = (number(node, name) for name in ("alpha", "beta", "k"))
+    if k <= 0:
+        raise Unmapped(f"OpenVINO's LRN with k = {k}")
+    x = w.tensor(node.inputs[0])
+    made = w.ops.lrn(x, w.indices([1]), alpha=alpha / k, beta=beta, bias=1.0, size=integer(node, "window"))
+    return [w.ops.multiply(made, w.like(x, k**-beta)).output(0)]
 
 
 LAYERS = (

@@ -1,0 +1,140 @@
+"""Predicted accuracy as data: what is asked for, and errors per output and per segment."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import numpy as np
+import numpy.typing as npt
+
+from tfgraphopt.config import Config
+
+if TYPE_CHECKING:
+    from tfgraphopt.graphdef import GraphDef
+    from tfgraphopt.plugins import Tables
+
+Array = npt.NDArray[Any]
+
+
+def _silent(what: str, done: int, total: int) -> None:
+    """No progress shown."""
+
+
+@attrs.frozen(slots=True)
+class Errors:
+    """How far an array is off.
+
+    Attributes:
+        max_abs: largest absolute difference; infinite when one has a number where the other has none.
+        max_rel: ``max_abs`` relative to the largest finite magnitude expected.
+        cosine: cosine of the angle between both, as vectors.
+        snr_db: power of what was expected over power of the difference, in decibels (infinite when equal).
+        bad: elements that are not finite though they should be.
+    """
+
+    max_abs: float
+    max_rel: float
+    cosine: float
+    snr_db: float
+    bad: int = 0
+
+    @classmethod
+    def between(cls, made: Array, expected: Array) -> Errors:
+        """The errors of ``made`` against ``expected``, arrays of one shape; for integers and booleans unequal is infinitely far."""
+        a, b = np.asarray(made), np.asarray(expected)
+        if not (np.issubdtype(b.dtype, np.floating) or b.dtype.kind == "V"):
+            equal = np.array_equal(a, b)
+            return EXACT if equal else cls(np.inf, np.inf, 0.0, -np.inf, int((a != b).sum()))
+        return cls._of_floats(a.astype(np.float64), b.astype(np.float64))
+
+    @classmethod
+    def _of_floats(cls, a: Array, b: Array) -> Errors:
+        same = (a == b) | (np.isnan(a) & np.isnan(b))  # infinities where infinities belong are right
+        bad = int((~np.isfinite(a) & ~same).sum() + (~np.isfinite(b) & ~same & np.isfinite(a)).sum())
+        if bad:
+            return cls(np.inf, np.inf, 0.0, -np.inf, bad)
+        a, b = np.where(np.isfinite(b), a, 0.0), np.where(np.isfinite(b), b, 0.0)
+        largest, noise = float(np.abs(a - b).max(initial=0.0)), float(np.square(a - b).sum())
+        power, norms = float(np.square(b).sum()), float(np.linalg.norm(a) * np.linalg.norm(b))
+        relative = largest / max(float(np.abs(b).max(initial=0.0)), 1e-30)
+        snr = np.inf if noise == 0 else float(10 * np.log10(max(power, 1e-300) / noise))
+        return cls(largest, relative, float(np.vdot(a, b)) / norms if norms else 1.0, snr)
+
+    def within(self, tolerance: float) -> bool:
+        """Whether the relative error is at most ``tolerance``."""
+        return not self.bad and self.max_rel <= tolerance
+
+
+EXACT = Errors(0.0, 0.0, 1.0, np.inf)
+
+
+@attrs.frozen(slots=True)
+class VerifyRequest:
+    """What to predict.
+
+    Attributes:
+        graph_def, outputs: the frozen model and what its caller fetches.
+        config: how it would be optimised; nothing is built.
+        tables: the plugins.
+        feeds: an array for every input, by name.
+        tolerance: largest relative error wanted, or None when nothing is to be searched.
+        search: look for the smallest set of layers to keep in float32 when the tolerance is not met.
+        progress: called with (what, done, total).
+    """
+
+    graph_def: GraphDef
+    outputs: Sequence[str]
+    config: Config
+    tables: Tables
+    feeds: Mapping[str, Array]
+    tolerance: float | None = None
+    search: bool = True
+    progress: Callable[[str, int, int], None] = _silent
+
+
+@attrs.frozen(slots=True)
+class Culprit:
+    """A layer that must stay in float32, with the caller's nodes that it comes from and the error that it makes alone."""
+
+    segment: str
+    layer: str
+    op: str
+    nodes: tuple[str, ...]
+    error: float
+
+
+@attrs.frozen(slots=True)
+class Verification:
+    """What was predicted.
+
+    Attributes:
+        precision: the precision asked for.
+        outputs: errors of the model's outputs, by name, against TensorFlow.
+        segments: per segment the errors of its outputs, by name, for the operands that TensorFlow computes.
+        culprits: the layers to keep in float32 for the tolerance; None when none was searched for, empty when none is needed.
+        repaired: errors of the model's outputs with the culprits in float32.
+        notes: what the caller should know.
+        artefacts: JSON data to save, by kind (``plans``, ``ranges``).
+        tables: tables to print.
+    """
+
+    precision: str
+    outputs: Mapping[str, Errors]
+    segments: Mapping[str, Mapping[str, Errors]]
+    culprits: tuple[Culprit, ...] | None = None
+    repaired: Mapping[str, Errors] = attrs.field(factory=dict)
+    notes: tuple[str, ...] = ()
+    artefacts: Mapping[str, Any] = attrs.field(factory=dict)
+    tables: tuple[Mapping[str, Any], ...] = ()
+
+    def within(self, tolerance: float) -> bool:
+        """Whether every output is within ``tolerance`` (with the culprits in float32, when there are any)."""
+        errors = self.repaired or self.outputs
+        return all(e.within(tolerance) for e in errors.values())
+
+    def to_json(self) -> dict[str, Any]:
+        """A tree of plain Python values, without what is only for printing."""
+        tree = attrs.asdict(self, filter=attrs.filters.exclude("tables"))
+        return {"format": 1, **tree}
