@@ -117,7 +117,7 @@ def tfgraphopt_instruments(config: Any) -> Iterable[Instrument]:  # type: ignore
 
 @hookspec
 def tfgraphopt_verify(request: VerifyRequest) -> Verification | None:
-    """Predict how far a model's results are off under ``request.config``, with no engine built; None when another plugin's work."""
+    """Predict how far results are off under ``request.config``, with no engine built; None leaves it to another plugin."""
 
 
 @hookspec

@@ -42,7 +42,7 @@ class Errors:
 
     @classmethod
     def between(cls, made: Array, expected: Array) -> Errors:
-        """The errors of ``made`` against ``expected``, arrays of one shape; for integers and booleans unequal is infinitely far."""
+        """The errors of ``made`` against ``expected``, arrays of one shape; unequal integers are infinitely far."""
         a, b = np.asarray(made), np.asarray(expected)
         if not (np.issubdtype(b.dtype, np.floating) or b.dtype.kind == "V"):
             equal = np.array_equal(a, b)

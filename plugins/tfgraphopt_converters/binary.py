@@ -241,7 +241,7 @@ def convert_atan2(b: LayerBuilder, y: Operand, x: Operand) -> Value:
 
 
 @converter("NextAfter")
-def convert_next_after(b: LayerBuilder, x1: Operand) -> Value:
+def convert_next_after(b: LayerBuilder, x1: Operand, x2: Operand) -> Value:
     """Refused."""
     raise Unsupported(_BITS)
 

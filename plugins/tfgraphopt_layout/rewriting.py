@@ -29,6 +29,7 @@ class _Rewriting:
     result: dict[Root, Value] = attrs.field(factory=dict)
     weights: dict[tuple[Node, int], Value] = attrs.field(factory=dict)
     there: dict[tuple[Root, Perm], Node] = attrs.field(factory=dict)
+    moved: dict[tuple[Root, Perm], tuple[Perm, Value]] = attrs.field(factory=dict)
 
     def run(self) -> None:
         graph = self.problem.graph
@@ -45,12 +46,16 @@ class _Rewriting:
             erase_dead(graph, keep_placeholders=False)
 
     def _note_transposes(self, nodes: list[Node]) -> None:
-        """Transposes that may stay, by what they read and the order they make."""
+        """Transposes that may stay, by what they read and the order they make: those that :meth:`_transposed` would write."""
+        first: dict[tuple[Root, Perm], Value] = {}
         for node in nodes:
             if node.op == TRANSPOSE:
                 root, perm = self.problem.origin[node.outputs[0]]
-                if node.inputs[0] is root.value and is_identity(self.problem.made(root)):
+                made, key = self.problem.made(root), (root, root.key(perm))
+                source = root.value if key[1] == root.key(made) else first.get(key, root.value)
+                if is_identity(made) and node.inputs[0] is source:
                     self.there.setdefault((root, perm), node)
+                    first.setdefault(key, node.outputs[0])
 
     def _rewrite(self, node: Node, work: Carried) -> None:
         for index, value in enumerate(node.inputs):
@@ -86,30 +91,38 @@ class _Rewriting:
         if key not in self.laid:
             constant = constant_of(root.value) is not None
             self.laid[key] = self._constant(root.value, perm) if constant else self._transposed(root, made, perm, before)
-        elif before is not None:
+        else:
             self._keep_early(self.laid[key], before)
         return self.laid[key]
 
     def _transposed(self, root: Root, made: Perm, perm: Perm, before: Node | None) -> Value:
         old = self.there.get((root, perm))
         if old is not None:
-            if before is not None:
-                self._keep_early(old.outputs[0], before)
-            return old.outputs[0]
-        graph, value = self.problem.graph, root.value
+            self._keep_early(old.outputs[0], before)
+            return self._first_of_key(root, perm, old.outputs[0])
+        have, value = self.moved.get((root, root.key(perm)), (made, root.value))
+        self._keep_early(value, before)
         producer = value.producer
+        graph, way = self.problem.graph, between(have, perm)
         place = next(iter(graph), None) if producer is None else graph.successor(producer)
         origin = producer.origin if producer is not None else before.origin if before is not None else (value.name,)
-        way = between(made, perm)
-        return graph.add(
-            TRANSPOSE, [value], {"perm": way}, name=f"{value.name.replace(':', '_')}/transpose", before=place, origin=origin,
+        node = graph.add(
+            TRANSPOSE, [value], {"perm": way}, name=f"{root.value.name.replace(':', '_')}/transpose", before=place, origin=origin,
             types=[permuted(value.type, way)],
-        ).output  # fmt: skip
+        )  # fmt: skip
+        return self._first_of_key(root, perm, node.output)
 
-    def _keep_early(self, value: Value, before: Node) -> None:
+    def _first_of_key(self, root: Root, perm: Perm, value: Value) -> Value:
+        """Remember a tensor whose numbers have been moved: another order that only moves axes of size one starts from it."""
+        if root.key(perm) != root.key(self.problem.made(root)):
+            self.moved.setdefault((root, root.key(perm)), (perm, value))
+        return value
+
+    def _keep_early(self, value: Value, before: Node | None) -> None:
         """Move a transpose in front of a reader that came to it only now."""
         node = value.producer
-        if node is not None and node.op == TRANSPOSE and not node.position < before.position:
+        if before is not None and node is not None and node.op == TRANSPOSE and not node.position < before.position:
+            self._keep_early(node.inputs[0], before)
             node.graph.move(node, before)
 
     def _constant(self, value: Value, perm: Perm) -> Value:

@@ -76,7 +76,7 @@ def _impose_again(graph: Graph, state: State, ctx: Context, settings: Settings) 
         impose(graph, state, ctx, settings.nominal)
         return
     state.plan = attrs.evolve(state.plan, layers={**state.plan.layers, **state.pins})
-    rewrite(graph, graph, {name: DType.FLOAT for name in state.pins})
+    rewrite(graph, graph, dict.fromkeys(state.pins, DType.FLOAT))
     record(graph, state.plan, ctx, settings.nominal)
 
 
@@ -99,8 +99,8 @@ def _built(segment: str, ctx: Context, result: BuildResult) -> None:
 def audit(plan: PrecisionPlan, rows: Sequence[LayerRow]) -> dict[str, Any]:
     """Compare a plan with the kernels that TensorRT made.
 
-    Checked are the layers that do the arithmetic (convolutions and products): a kernel that TensorRT says comes from their nodes must
-    read or write the planned type. Layers fused into others leave no type of their own.
+    Checked are the layers that do the arithmetic (convolutions and products): a kernel that TensorRT says comes from their
+    nodes must read or write the planned type. Layers fused into others leave no type of their own.
 
     Returns:
         JSON data: number of kernels, kernels by the types they read, layers confirmed, layers that no kernel names, mismatches.

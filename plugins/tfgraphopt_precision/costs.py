@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from types import MappingProxyType
 
 from tfgraphopt.ir import Dim, DType, Node, Value
 from tfgraphopt_precision.modes import Mode
@@ -110,9 +109,7 @@ def _pooling(node: Node) -> int | None:
     return math.prod(window) if node.attrs["type"] == "average" and isinstance(window, tuple) else 1
 
 
-_DEPTHS: Mapping[str, Callable[[Node], int | None]] = MappingProxyType(
-    {
-        "trt.convolution": _convolution, "trt.deconvolution": _deconvolution, "trt.matrix_multiply": _matrix_multiply,
-        "trt.einsum": _einsum, "trt.reduce": _reduce, "trt.pooling": _pooling,
-    }  # fmt: skip
-)
+_DEPTHS: Mapping[str, Callable[[Node], int | None]] = {
+    "trt.convolution": _convolution, "trt.deconvolution": _deconvolution, "trt.matrix_multiply": _matrix_multiply,
+    "trt.einsum": _einsum, "trt.reduce": _reduce, "trt.pooling": _pooling,
+}  # fmt: skip

@@ -102,7 +102,7 @@ def _forbidden(rule: PrecisionRule, objection: Objection) -> Stance:
 
 @attrs.define(slots=True)
 class CastProblem:
-    """Which free layers run in float32, so that the whole costs least; the source side of the cut is low, the sink side float32."""
+    """Which free layers run in float32, so that the whole costs least. The cut's source side is low, its sink side float32."""
 
     graph: Graph
     around: Surroundings
@@ -114,7 +114,7 @@ class CastProblem:
 
     def float32_layers(self) -> set[Node]:
         """The smallest set of layers in float32 among the assignments of least cost."""
-        values = [v for v in (*self.graph.inputs, *(v for n in self.slots for v in self._results(n)))]
+        values = [*self.graph.inputs, *(v for n in self.slots for v in self._results(n))]
         self.endless = 1 + self._total(values)
         for node in self.slots:
             self._add_layer(node)

@@ -23,7 +23,7 @@ class LayerPrecision:
     Attributes:
         precision: ``fp32`` or the plan's mode.
         reason: why, in words; empty for a layer that nothing speaks against.
-        origin: who decided: ``default``, ``rule:NAME``, ``type`` (the layer does not exist in that precision), ``user``, ``plan``,
+        origin: who decided: ``default``, ``rule:NAME``, ``type`` (the layer does not exist in that precision), ``user``,
             ``casts`` (float32 takes fewer casts), ``builder`` (TensorRT refused it), ``search`` (kept for a tolerance).
         op: the layer.
         nodes: the caller's nodes that it comes from.

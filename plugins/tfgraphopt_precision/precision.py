@@ -41,8 +41,8 @@ class State:
 class Precision(Pass):
     """Run layers in a lower precision where nothing speaks against it, and cast where precisions meet.
 
-    ``mode`` is fp16, bf16 or fp32 (nothing is changed); by default the configuration's precision. ``plan`` and ``ranges`` are paths
-    of files with precision plans and measured ranges. More options are in the configuration's ``options["precision"]``.
+    ``mode`` is fp16, bf16 or fp32 (nothing is changed); by default the configuration's precision. ``plan`` and ``ranges`` are
+    paths of files with precision plans and measured ranges. More options are in ``Config.options["precision"]``.
     """
 
     name: ClassVar[str] = "precision"
@@ -128,5 +128,5 @@ def summary(graph: Graph, plan: PrecisionPlan, nominal: int) -> dict[str, Any]:
 def table(segment: str, plan: PrecisionPlan) -> dict[str, Any]:
     """The layers in float32 with their reasons, as a table for printing."""
     rows = [[name, p.op, ", ".join(p.nodes), p.origin, p.reason] for name, p in plan.layers.items() if p.precision == FLOAT32]
-    title = f"{segment}: {len(plan.low)} layers in {plan.mode}, {len(rows)} in float32 ({plan.flops_share:.1%} of FLOPs in {plan.mode})"
+    title = f"{segment}: {len(plan.low)} layers ({plan.flops_share:.1%} of FLOPs) in {plan.mode}, {len(rows)} in float32"
     return {"title": title, "columns": ["float32 layer", "op", "nodes", "origin", "why"], "rows": rows}

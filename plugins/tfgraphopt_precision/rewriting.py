@@ -117,7 +117,8 @@ class _Writer:
         native = self.native[value]
         origin = value.producer.origin if value.producer is not None else (value.name,)
         name = f"{value.name.replace(':', '_')}/{dtype.tf_name}"
-        return self.graph.add(CAST, [native], {"to": dtype}, name=name, origin=origin, types=[_retyped(native.type, dtype)]).output
+        types = [_retyped(native.type, dtype)]
+        return self.graph.add(CAST, [native], {"to": dtype}, name=name, origin=origin, types=types).output
 
     def _constant(self, value: Value, dtype: DType) -> Value:
         node = value.producer
@@ -126,7 +127,8 @@ class _Writer:
         assert isinstance(tensor, Tensor)
         name = node.name if dtype is value.dtype or not self.made[value] else f"{node.name}/{dtype.tf_name}"
         attributes = {"value": _converted(tensor, dtype, node)}
-        return self.graph.add(CONSTANT, [], attributes, name=name, origin=node.origin, types=[TensorType(dtype, value.shape)]).output
+        types = [TensorType(dtype, value.shape)]
+        return self.graph.add(CONSTANT, [], attributes, name=name, origin=node.origin, types=types).output
 
 
 def _retyped(type: TensorType, dtype: DType | None) -> TensorType:

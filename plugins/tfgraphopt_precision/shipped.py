@@ -1,8 +1,8 @@
 """The shipped rules: the ops that are sensitive, constants, whole numbers, measured ranges.
 
 The table of sensitive ops is the consensus of automatic mixed precision (Micikevicius et al. 2018, and the float32 lists of its
-implementations): what has an exponential, a logarithm or a power in it, what normalises, and what adds up much. TensorRT fuses the
-casts around such layers into their kernels.
+implementations): what has an exponential, a logarithm or a power in it, what normalises, and what adds up much. TensorRT fuses
+the casts around such layers into their kernels.
 """
 
 from __future__ import annotations
@@ -109,7 +109,8 @@ def _constants(node: Node, around: Surroundings) -> Objection | None:
 def _small_constants(node: Node, around: Surroundings) -> Objection | None:
     for tensor in around.constants(node):
         if around.mode.vanishing(tensor) > _MOSTLY:
-            return Objection(f"its constants are mostly below {around.mode.smallest:.3g}, the smallest normal {around.mode.dtype.tf_name}")
+            least = f"{around.mode.smallest:.3g}, the smallest normal {around.mode.dtype.tf_name}"
+            return Objection(f"its constants are mostly below {least}")
     return None
 
 

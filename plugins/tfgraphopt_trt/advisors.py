@@ -1,4 +1,4 @@
-"""Plugins that have a say in engine builds: what to ask the builder for, what to do when it refuses, what to make of the result."""
+"""Plugins that have a say in engine builds: what to ask for, what to do when the builder refuses, what to make of the result."""
 
 from __future__ import annotations
 

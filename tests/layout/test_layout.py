@@ -40,7 +40,7 @@ def copy(graph: Graph) -> Graph:
     return parse_graph(text, layer_table(), tensors=tensors)  # type: ignore[arg-type]
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=80, deadline=None, suppress_health_check=list(HealthCheck))
 @given(drawings())
 def test_laws_on_random_graphs(drawn: tuple[Graph, list[Array]]) -> None:
     graph, feeds = drawn
@@ -60,7 +60,7 @@ def test_laws_on_random_graphs(drawn: tuple[Graph, list[Array]]) -> None:
     assert print_graph(graph) == once, "idempotent"
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
 @given(drawings())
 def test_the_search_counts_what_the_graph_permutes(drawn: tuple[Graph, list[Array]]) -> None:
     """The cost that the search minimises is what the transposes of the rewritten graph move."""

@@ -1,0 +1,63 @@
+"""The OpenVINO plugin: a pass, an engine kind, rules, mappings and a runtime, contributed like any third party's."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import pluggy
+
+from tfgraphopt.hookspecs import hookimpl
+from tfgraphopt.passes import Pass
+from tfgraphopt.runtimes import EngineRuntime
+from tfgraphopt_openvino import hookspecs, openvino_api
+from tfgraphopt_openvino.build import NAME, BuildOpenVino
+from tfgraphopt_openvino.mapping import OpenVinoLayer
+from tfgraphopt_openvino.rules import LAYER_RULES, SEGMENT_RULES
+from tfgraphopt_trt.hookspecs import EngineKind, LayerRule, SegmentRule
+
+
+@hookimpl
+def tfgraphopt_addhooks(pluginmanager: pluggy.PluginManager) -> None:
+    """Open the hook for mappings of layers."""
+    pluginmanager.add_hookspecs(hookspecs)
+
+
+@hookimpl
+def tfgraphopt_passes() -> Iterable[type[Pass]]:
+    """build-openvino."""
+    return [BuildOpenVino]
+
+
+@hookimpl
+def tfgraphopt_trt_engines() -> Iterable[EngineKind]:
+    """OpenVINO on the CPU."""
+    return [EngineKind(NAME, "TfgraphoptEngineOp", NAME, openvino_api.unusable, device="/device:CPU:0", rank=20)]
+
+
+@hookimpl
+def tfgraphopt_trt_segment_rules() -> Iterable[SegmentRule]:
+    """No 64-bit arithmetic."""
+    return SEGMENT_RULES
+
+
+@hookimpl
+def tfgraphopt_trt_layer_rules() -> Iterable[LayerRule]:
+    """Only layers that have a mapping."""
+    return LAYER_RULES
+
+
+@hookimpl
+def tfgraphopt_openvino_layers() -> Iterable[OpenVinoLayer]:
+    """The mappings of the shipped layers."""
+    from tfgraphopt_openvino.layers import all_layers
+
+    return all_layers()
+
+
+@hookimpl
+def tfgraphopt_runtimes() -> Iterable[EngineRuntime]:
+    """The engine op, and OpenVINO where it is installed."""
+    from tfgraphopt_openvino import runtime_library
+    from tfgraphopt_trt import engine_op
+
+    return [EngineRuntime(NAME, runtime_library.load, engine_op.counters, engine_op.reset_counters)]
