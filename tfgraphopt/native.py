@@ -95,12 +95,14 @@ def toolchain() -> Toolchain:
     )
 
 
-def build_op_library(name: str, sources: Sequence[Path]) -> Path:
+def build_op_library(name: str, sources: Sequence[Path], *, include_dirs: Sequence[Path] = ()) -> Path:
     """Return the path of the shared library compiled from ``sources``, compiling it unless the cache has it.
 
     Args:
         name: what the library is called in the cache and in messages, for example ``"engine_op"``.
         sources: ``.cc`` files, which are compiled, and the ``.h`` files of theirs, which only count for the digest.
+        include_dirs: directories to look for headers in, besides those of ``sources`` and TensorFlow's; what matters of
+            their headers has to be among ``sources``.
 
     Raises:
         NativeBuildError: no compiler, compilation failed (the compiler's output is in ``why``), or the cache cannot be
@@ -117,7 +119,7 @@ def build_op_library(name: str, sources: Sequence[Path]) -> Path:
     _make_directory(name, target.parent)
     with FileLock(target.with_suffix(".lock")):
         if not target.exists():
-            _compile(name, tools, paths, target)
+            _compile(name, tools, paths, include_dirs, target)
     return target
 
 
@@ -195,17 +197,19 @@ def _make_directory(name: str, directory: Path) -> None:
         ) from error
 
 
-def _compile(name: str, tools: Toolchain, sources: Sequence[Path], target: Path) -> None:
+def _compile(name: str, tools: Toolchain, sources: Sequence[Path], include_dirs: Sequence[Path], target: Path) -> None:
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{name}-") as scratch:
         output = Path(scratch) / target.name
         with _progress(f"compiling {name} for TensorFlow {tools.tensorflow_version} (once)"):
-            objects = _compile_objects(name, tools, sources, Path(scratch))
+            objects = _compile_objects(name, tools, sources, include_dirs, Path(scratch))
             _run_compiler(name, tools.link_command(objects, output))
         output.replace(target)
 
 
-def _compile_objects(name: str, tools: Toolchain, sources: Sequence[Path], scratch: Path) -> list[Path]:
-    includes = list(dict.fromkeys(source.parent for source in sources))
+def _compile_objects(
+    name: str, tools: Toolchain, sources: Sequence[Path], include_dirs: Sequence[Path], scratch: Path
+) -> list[Path]:
+    includes = list(dict.fromkeys([*(source.parent for source in sources), *include_dirs]))
     compiled = [source for source in sources if source.suffix in _COMPILED_SUFFIXES]
     objects = [scratch / f"{index}.o" for index in range(len(compiled))]
     commands = [

@@ -88,15 +88,26 @@ def optimize_graph_def(
 
 
 def _account(original: Mapping[str, str], module: Module, report: Report) -> None:
-    """A verdict for every node that was gone before anything could be decided of it, in the caller's order."""
+    """Let the report speak of the caller's own nodes, in their order: every one gets a verdict.
+
+    A node that passes made of the caller's (a folded constant) hands its verdict on to those. Nodes that came out of functions are
+    the caller's too and keep theirs.
+    """
     known = dict(report.verdicts)
-    gone = "folded into a constant, merged with an equal node, or of no influence on any output"
-    stays = "no pass decides what becomes of it"
     report.verdicts.clear()
+    for verdict in [v for v in known.values() if v.node not in original]:
+        for name in [o for o in verdict.origin if o in original and o not in known]:
+            known[name] = attrs.evolve(verdict, node=name, op=original[name])
+            known.pop(verdict.node, None)
     for name, op in original.items():
-        status, why = ("not a candidate", stays) if module.main.find(name) is not None else ("simplified", gone)
-        report.verdicts[name] = known.pop(name) if name in known else Verdict(name, op, status, why)
+        stays = module.main.find(name) is not None
+        verdict = Verdict(name, op, "not a candidate", _UNDECIDED) if stays else Verdict(name, op, "simplified", _GONE)
+        report.verdicts[name] = known.pop(name, verdict)
     report.verdicts.update(known)
+
+
+_UNDECIDED = "no pass decides what becomes of it"
+_GONE = "folded into a constant, merged with an equal node, inlined, or of no influence on any output"
 
 
 def _warn_of_variables(module: Module, report: Report) -> None:

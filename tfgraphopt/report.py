@@ -12,7 +12,7 @@ class Verdict:
     """What became of one node of the caller's graph, and why.
 
     ``status`` is one of converted, vetoed, no converter, refused, segment too small, segment dropped, build failed, not a
-    candidate; ``segment`` is the engine's name when it was converted.
+    candidate, simplified; ``segment`` is the engine's name when it was converted. ``origin`` are the caller's nodes it came from.
     """
 
     node: str
@@ -22,6 +22,7 @@ class Verdict:
     segment: str = ""
     converter: str = ""
     graph: str = "main"
+    origin: tuple[str, ...] = ()
 
 
 @attrs.define(slots=True)

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 import attrs
 
 from tfgraphopt.config import Config
+from tfgraphopt.errors import MissingDependency
 from tfgraphopt.ir import Graph, Node, OpTable
 from tfgraphopt.passes import Context
 from tfgraphopt.plugins import Tables
@@ -54,7 +55,9 @@ class Support:
         for node in graph:
             status, reason = self._judge(node, node in conditional)
             owner = self.tables.owner(CONVERTERS_HOOK, node.op) if node.op in self.converters else ""
-            verdicts[node] = Verdict(node.name, node.op, status, reason, converter=owner, graph=graph.name)
+            verdicts[node] = Verdict(
+                node.name, node.op, status, reason, converter=owner, graph=graph.name, origin=node.origin
+            )  # fmt: skip
         return verdicts
 
     def _judge(self, node: Node, conditional: bool) -> tuple[str, str]:
@@ -81,6 +84,8 @@ class Support:
             reason = self._against_layers(fragment.graph)
         except Unsupported as error:
             return "refused", str(error)
+        except MissingDependency:  # what a rule needs to judge at all
+            raise
         except Exception as error:  # a broken third-party converter costs its nodes, not the optimisation
             if self.config.strict:
                 raise

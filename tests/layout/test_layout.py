@@ -40,7 +40,7 @@ def copy(graph: Graph) -> Graph:
     return parse_graph(text, layer_table(), tensors=tensors)  # type: ignore[arg-type]
 
 
-@settings(max_examples=80, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
 @given(drawings())
 def test_laws_on_random_graphs(drawn: tuple[Graph, list[Array]]) -> None:
     graph, feeds = drawn
@@ -95,7 +95,8 @@ class Net:
 
     def weights(self, *dims: int) -> Value:
         """A constant."""
-        return constant(self.graph, self.random.normal(size=dims).astype(np.float32) / np.sqrt(np.prod(dims[1:])))
+        scale = 1 / np.sqrt(np.prod(dims[1:]))
+        return constant(self.graph, self.random.normal(scale=scale, size=dims).astype(np.float32))
 
     def conv(self, x: Value, maps: int, groups: int = 1) -> Value:
         """A 1x1 convolution and a bias."""

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import attrs
 import numpy as np
 import pytest
+from hypothesis import find
 from hypothesis import strategies as st
 
 import tfgraphopt
@@ -87,7 +88,7 @@ def name_by_identity(graph: Graph) -> None:
 
 @pytest.mark.parametrize(("step", "words"), [
     (swap_abs, "differ"), (grow_forever, "a second run changes"), (forget_origin, "has no origin"),
-    (rename_outputs, "assert"), (name_by_identity, "different graphs"),
+    (rename_outputs, "the fetches were"), (name_by_identity, "different graphs"),
 ])  # fmt: skip
 def test_a_broken_pass_is_caught(step: Callable[[Graph], None], words: str) -> None:
     breach(pass_contract(broken(step), graphs=UNARY, examples=200), words)
@@ -236,7 +237,7 @@ test_a_right_calibrator_passes = calibrator(max)
 
 
 def test_a_calibrator_that_depends_on_the_order_is_caught() -> None:
-    breach(calibrator(lambda a, b: a * 0.9 + b * 0.1), "assert")
+    breach(calibrator(lambda a, b: a * 0.9 + b * 0.1), "merging")
 
 
 # -- comparison ----------------------------------------------------------------------------------------------------------
@@ -260,7 +261,7 @@ def test_element_types_count() -> None:
 
 
 def test_a_graph_that_does_not_run_says_why() -> None:
-    module = modules(ops=["Relu"], min_size=1, max_size=1).example()
+    module = find(modules(ops=["Relu"], min_size=1, max_size=1), lambda m: True)
     with pytest.raises(RunFailed, match="why"):
         run(module, {}, ["no_such_node:0"])
 

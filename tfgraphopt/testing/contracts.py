@@ -178,7 +178,8 @@ def check_valid(module: Module) -> None:
 
 
 def _check_interface(module: Module, drawn: Module) -> None:
-    assert module.main.output_names == drawn.main.output_names
+    names = module.main.output_names
+    assert names == drawn.main.output_names, f"the fetches were {drawn.main.output_names} and are {names}"
     for name, new, old in zip(drawn.main.output_names, module.main.outputs, drawn.main.outputs, strict=True):
         assert new.dtype is old.dtype, f"{name} was {old.type} and is {new.type}"
         assert new.shape.compatible(old.shape), f"{name} was {old.type} and is {new.type}"
@@ -323,10 +324,11 @@ def calibrator_contract(
 
     def check(parts: list[Any]) -> None:
         a, b, c = (observe(new(), part) for part in parts)
-        left, right = scale(merge(merge(a, b), c)), scale(merge(a, merge(b, c)))
-        assert left > 0
-        assert left == pytest.approx(right, rel=rtol)
-        assert scale(merge(merge(c, b), a)) == pytest.approx(left, rel=rtol)
-        assert scale(from_json(to_json(merge(merge(a, b), c)))) == pytest.approx(left, rel=rtol)
+        one = scale(merge(merge(a, b), c))
+        assert one > 0, f"the scale is {one}"
+        same = pytest.approx(one, rel=rtol)
+        assert scale(merge(a, merge(b, c))) == same, "merging is not associative"
+        assert scale(merge(merge(c, b), a)) == same, "merging depends on the order"
+        assert scale(from_json(to_json(merge(merge(a, b), c)))) == same, "JSON does not keep everything"
 
     return law(check, st.lists(arrays, min_size=3, max_size=3), examples)

@@ -81,17 +81,27 @@ def modules(
     table = tf_op_table()
     module = Module(Graph("main", table), table)
     growing = Growing(draw, module.main, element_types, unknown_dims, control_edges)
-    choices = [*names, *(CALLS if functions else ())]
-    for _ in range(draw(st.integers(min_size, max_size))):
-        op = draw(st.sampled_from(choices))
-        if op in CALLS:
-            _call(growing, module, op)
-        else:
-            known[op](growing, op)
+    choices = st.sampled_from([*names, *(CALLS if functions else ())])
+    size = 0
+    while size < min_size or (size < max_size and draw(st.integers(0, max_size)) > 0):
+        draw(_steps(growing, module, choices, known))
+        size += 1
     if not growing.examples:
         growing.placeholder(DType.FLOAT, draw(any_dims()))
     _return_values(growing)
     return module
+
+
+@st.composite
+def _steps(
+    draw: st.DrawFn, growing: Growing, module: Module, choices: st.SearchStrategy[str], known: Mapping[str, Maker]
+) -> None:
+    """One more op. It is a draw of its own so that shrinking can take it out whole."""
+    op = draw(choices)
+    if op in CALLS:
+        _call(growing, module, op)
+    else:
+        known[op](growing, op)
 
 
 def _checked(ops: Iterable[str], known: Collection[str]) -> list[str]:
