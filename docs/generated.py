@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import importlib
 import inspect
+import re
 from collections.abc import Iterable
+from importlib.metadata import entry_points
+from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -25,19 +29,33 @@ def hooks_page(tables: Tables) -> Iterable[str]:
     yield from ("# Hooks", "", "Implement a hook with `@tfgraphopt.hookimpl`; a hook of a plugin that may be absent, with")
     yield from ("`@tfgraphopt.hookimpl(optionalhook=True)`.", "")
     for module in spec_modules():
-        yield from (f"## {module.__name__}", "", inspect.getdoc(module) or "", "")
-        for name, function in sorted(vars(module).items()):
-            if name.startswith("tfgraphopt_") and inspect.isfunction(function):
-                yield from ("```python", f"def {name}{inspect.signature(function)}", "```", "", inspect.getdoc(function) or "", "")
+        yield from (f"## {module.__name__}", "", markdown(module.__doc__), "")
+        for name, function in hooks_of(module).items():
+            yield from (f"### {name}", "", "```python", signature(name, function), "```", "", markdown(function.__doc__), "")
 
 
 def spec_modules() -> list[ModuleType]:
-    """The modules of hook specifications: the framework's and those of shipped plugins."""
-    import importlib
-    from importlib.util import find_spec
+    """The modules of hook specifications: the framework's and those of installed plugins, each the module ``hookspecs`` of its package."""
+    packages = {point.value.partition(".")[0] for point in entry_points(group="tfgraphopt")}
+    names = (f"{package}.hookspecs" for package in sorted(packages))
+    return [importlib.import_module(name) for name in names if find_spec(name)]
 
-    names = ["tfgraphopt.hookspecs", *(f"tfgraphopt_{n}.hookspecs" for n in ("trt", "layout", "precision", "int8"))]
-    return [importlib.import_module(n) for n in names if find_spec(n.partition(".")[0]) and find_spec(n)]
+
+def hooks_of(module: ModuleType) -> dict[str, Any]:
+    """The hook specifications in a module, by name."""
+    own = {n: f for n, f in vars(module).items() if n.startswith("tfgraphopt_") and inspect.isfunction(f)}
+    return dict(sorted((n, f) for n, f in own.items() if f.__module__ == module.__name__))
+
+
+def signature(name: str, function: Any) -> str:
+    """The line that a plugin author starts an implementation with."""
+    text = str(inspect.signature(function)).replace("'", "")
+    return f"def {name}{text}"
+
+
+def markdown(docstring: str | None) -> str:
+    """A docstring without what only reStructuredText knows: roles and double backquotes."""
+    return re.sub(r":\w+:`~?([^`]+)`", r"`\1`", inspect.cleandoc(docstring or "")).replace("``", "`")
 
 
 def passes_page(tables: Tables) -> Iterable[str]:
@@ -49,7 +67,7 @@ def passes_page(tables: Tables) -> Iterable[str]:
     yield from ("# Passes", "", "The default pipeline:", "", "```text", *str(pipeline_of(Config(), tables)).split(","), "```", "")
     for item in tables.items("tfgraphopt_passes"):
         row = describe(item)
-        yield from (f"## {row['name']}", "", inspect.getdoc(item) or "", "")
+        yield from (f"## {row['name']}", "", markdown(item.__doc__), "")
         if row["options"]:
             yield from ("| option | default |", "| --- | --- |", *(f"| `{k}` | `{v}` |" for k, v in row["options"].items()), "")
         for word in ("after", "before", "needs", "provides", "drops"):

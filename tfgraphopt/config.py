@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -49,8 +50,9 @@ def _precision(value: str) -> str:
 
 
 def _engine(value: str) -> str:
-    if value not in ENGINES:
-        raise ConfigError(f"{value!r} is no engine", hint=f"choose one of {', '.join(ENGINES)}")
+    """Any name: plugins bring kinds of engines, so who picks one knows which there are."""
+    if not isinstance(value, str) or not re.fullmatch(r"[a-z][a-z0-9-]*", value):
+        raise ConfigError(f"{value!r} is no name of an engine", hint=f"such as {', '.join(ENGINES)}")
     return value
 
 
@@ -78,7 +80,8 @@ class Config:
 
     Attributes:
         precision: fp32, fp16, bf16 or int8: the lowest precision that layers may be computed in.
-        engine: what runs the segments: tensorrt, xla, openvino, auto, or none (segment and lower, build nothing).
+        engine: what runs the segments: tensorrt, xla, openvino, a kind that another plugin brings, auto, or none (segment and
+            lower, build nothing).
         input_shapes: per model input, the range(s) of shapes to build for; several ranges are several profiles.
         max_batch_size: for inputs without a range whose leading dimension alone is unknown, the largest batch.
         max_workspace_size_bytes: scratch memory an engine may use.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 
 from rich.console import JustifyMethod
 from rich.markup import escape
@@ -59,6 +60,22 @@ def verdict_table(report: Report, *, everything: bool = False) -> Table:
     for verdict in report.verdicts.values():
         if everything or verdict.status not in ("converted", "simplified"):
             table.add_row(escape(verdict.node), verdict.op, verdict.status, escape(verdict.segment or verdict.reason))
+    return table
+
+
+def detail_tables(report: Report) -> list[Table]:
+    """The tables that plugins have put into the details of segments: mappings with ``table`` (title, columns, rows of texts)."""
+    found = [d["table"] for s in report.segments.values() for d in s.details.values() if isinstance(d, dict) and "table" in d]
+    return [plain_table(t["title"], t["columns"], t["rows"]) for t in found]
+
+
+def plain_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
+    """A table of texts."""
+    table = Table(title=title)
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    for row in rows:
+        table.add_row(*(escape(cell) for cell in row))
     return table
 
 

@@ -81,6 +81,7 @@ class VerifyRequest:
         feeds: an array for every input, by name.
         tolerance: largest relative error wanted, or None when nothing is to be searched.
         search: look for the smallest set of layers to keep in float32 when the tolerance is not met.
+        measure: let the ranges of tensors on ``feeds`` decide, too.
         progress: called with (what, done, total).
     """
 
@@ -91,6 +92,7 @@ class VerifyRequest:
     feeds: Mapping[str, Array]
     tolerance: float | None = None
     search: bool = True
+    measure: bool = False
     progress: Callable[[str, int, int], None] = _silent
 
 

@@ -98,10 +98,6 @@ class Problem:
 
     # -- how layers work ---------------------------------------------------------------------------------------------
 
-    def is_free(self, node: Node | None) -> bool:
-        """Whether ``node`` may work in several orders."""
-        return node is not None and node.op in self.rules
-
     def carry(self, node: Node, slot: Slot, perm: Perm) -> Carried | None:
         """What the rule of ``node`` says of order ``perm`` at ``slot``; None without a rule."""
         key = (node, slot, perm)

@@ -17,20 +17,20 @@ Seed = tuple[Root, Perm]
 
 
 def backward_seeds(problem: Problem) -> Iterator[Seed]:
-    """Every root that is permuted, in an order that a reader wants (one that cannot change its mind, if there is any)."""
+    """Every root that is permuted, in an order that a reader wants, when its producer or another reader may give in to that."""
     for root in problem.roots.values():
         if problem.cost(root):
             seed = _demanded(problem, root)
-            if seed is not None and (problem.is_free(root.value.producer) or _others(problem, *seed)):
+            if seed is not None and (_makes(problem, *seed) or _takes(problem, *seed)):
                 yield seed
 
 
 def forward_seeds(problem: Problem) -> Iterator[Seed]:
-    """Every root that is permuted, in the order in which it is made, when some reader may take that."""
+    """Every root that is permuted, in the order in which it is made, when some reader may give in to that."""
     for root in problem.roots.values():
         if problem.cost(root):
             made = problem.made(root)
-            if _others(problem, root, made):
+            if _takes(problem, root, made):
                 yield root, made
 
 
@@ -45,15 +45,28 @@ def single_seeds(problem: Problem) -> list[Seed]:
 
 
 def _demanded(problem: Problem, root: Root) -> Seed | None:
+    """An order that a reader wants and the producer does not make, of a reader that cannot give in if there is any."""
     made = problem.made(root)
-    wishes = [(problem.is_free(r.node), i, problem.wanted(r)) for i, r in enumerate(root.readers)]
+    wishes = [(_accepts(problem, r, made), i, problem.wanted(r)) for i, r in enumerate(root.readers)]
     others = [w for w in wishes if w[2] != made]
     return (root, min(others)[2]) if others else None
 
 
-def _others(problem: Problem, root: Root, perm: Perm) -> bool:
-    """Whether a reader that wants another order than ``perm`` may change its mind."""
-    return any(problem.is_free(r.node) and problem.wanted(r) != perm for r in root.readers)
+def _makes(problem: Problem, root: Root, perm: Perm) -> bool:
+    """Whether the producer of ``root`` could make it in order ``perm``."""
+    producer = root.value.producer
+    return producer is not None and problem.carry(producer, Slot(root.value.index, True), perm) is not None
+
+
+def _takes(problem: Problem, root: Root, perm: Perm) -> bool:
+    """Whether a reader of ``root`` that wants another order could take ``perm``."""
+    return any(problem.wanted(r) != perm and _accepts(problem, r, perm) for r in root.readers)
+
+
+def _accepts(problem: Problem, reader: Reader, perm: Perm) -> bool:
+    if reader.node is None:
+        return reader.perm == perm
+    return problem.carry(reader.node, Slot(reader.index), between(reader.perm, perm)) is not None
 
 
 def spread(problem: Problem, seeds: Iterable[Seed]) -> dict[Node, Carried]:

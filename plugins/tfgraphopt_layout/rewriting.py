@@ -47,15 +47,17 @@ class _Rewriting:
 
     def _note_transposes(self, nodes: list[Node]) -> None:
         """Transposes that may stay, by what they read and the order they make: those that :meth:`_transposed` would write."""
-        first: dict[tuple[Root, Perm], Value] = {}
         for node in nodes:
             if node.op == TRANSPOSE:
                 root, perm = self.problem.origin[node.outputs[0]]
-                made, key = self.problem.made(root), (root, root.key(perm))
-                source = root.value if key[1] == root.key(made) else first.get(key, root.value)
-                if is_identity(made) and node.inputs[0] is source:
+                made = self.problem.made(root)
+                _, source = self.moved.get((root, root.key(perm)), (made, root.value))
+                if is_identity(made) and node.inputs[0] is source and self._is_wanted(root, perm):
                     self.there.setdefault((root, perm), node)
-                    first.setdefault(key, node.outputs[0])
+                    self._first_of_key(root, perm, node.outputs[0])
+
+    def _is_wanted(self, root: Root, perm: Perm) -> bool:
+        return any(self.problem.wanted(r) == perm for r in root.readers)
 
     def _rewrite(self, node: Node, work: Carried) -> None:
         for index, value in enumerate(node.inputs):

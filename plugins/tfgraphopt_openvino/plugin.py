@@ -28,19 +28,19 @@ def tfgraphopt_passes() -> Iterable[type[Pass]]:
     return [BuildOpenVino]
 
 
-@hookimpl
+@hookimpl(optionalhook=True)
 def tfgraphopt_trt_engines() -> Iterable[EngineKind]:
     """OpenVINO on the CPU."""
     return [EngineKind(NAME, "TfgraphoptEngineOp", NAME, openvino_api.unusable, device="/device:CPU:0", rank=20)]
 
 
-@hookimpl
+@hookimpl(optionalhook=True)
 def tfgraphopt_trt_segment_rules() -> Iterable[SegmentRule]:
     """No 64-bit arithmetic."""
     return SEGMENT_RULES
 
 
-@hookimpl
+@hookimpl(optionalhook=True)
 def tfgraphopt_trt_layer_rules() -> Iterable[LayerRule]:
     """Only layers that have a mapping."""
     return LAYER_RULES

@@ -16,6 +16,10 @@ from tfgraphopt.files import write_atomically
 FLOAT32 = "fp32"
 
 
+def _names(names: Iterable[str]) -> tuple[str, ...]:
+    return tuple(names)
+
+
 @attrs.frozen(slots=True)
 class LayerPrecision:
     """What was decided of one layer.
@@ -34,7 +38,7 @@ class LayerPrecision:
     reason: str = ""
     origin: str = "default"
     op: str = ""
-    nodes: tuple[str, ...] = attrs.field(default=(), converter=tuple)
+    nodes: tuple[str, ...] = attrs.field(default=(), converter=_names)
     flops: int = 0
 
 

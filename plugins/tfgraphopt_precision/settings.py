@@ -39,7 +39,8 @@ class Pattern:
 
 
 def _op_facts(node: Node) -> tuple[str, ...]:
-    return node.op, f"{node.op}:{node.attrs.get('operation', node.attrs.get('type', ''))}"
+    kind = node.attrs.get("operation", node.attrs.get("type"))
+    return (node.op, f"{node.op}:{kind}") if isinstance(kind, str) else (node.op,)
 
 
 def _type_facts(node: Node) -> tuple[str, ...]:

@@ -78,7 +78,7 @@ def _is_free(node: Node) -> bool:
 
 
 def _no_work(group: Sequence[Node]) -> tuple[str, str] | None:
-    if any(v.dtype.is_floating for n in group for v in [*n.inputs, *n.outputs]):
+    if any(v.dtype.is_floating for n in group for v in n.outputs):
         return None
     return "segment dropped", "its segment computes integers only (shapes, indices); an engine would not pay"
 

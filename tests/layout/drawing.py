@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from tfgraphopt.ir import DType, Graph, Shape, Tensor, TensorType, Value
 from tfgraphopt_trt.builder import LayerBuilder, Pads
+from tfgraphopt_trt.dimensions import Entry, dimension
 from tfgraphopt_trt.layers import layer_table
 
 Array = np.ndarray[Any, Any]
@@ -90,7 +91,12 @@ def _two_operands(d: Drawing) -> Value:
 
 
 def _broadcast(a: Value, b: Value) -> bool:
-    return all(x == y or 1 in (x, y) for x, y in zip(a.shape, b.shape, strict=True))
+    return all(x == y or 1 in (x, y) for x, y in zip(_sizes(a), _sizes(b), strict=True))
+
+
+def _sizes(x: Value) -> list[Entry]:
+    """The dimensions, unknown ones by where they come from."""
+    return [dimension(x, i) for i in range(len(x.shape))]
 
 
 def _reduce(d: Drawing) -> Value:
@@ -112,7 +118,7 @@ def _cumulative(d: Drawing) -> Value:
 
 def _concatenation(d: Drawing) -> Value:
     x = d.pick()
-    same = [v for v in d.values if v.shape == x.shape]
+    same = [v for v in d.values if _sizes(v) == _sizes(x)]
     return d.b.concatenation([x, same[d.number(0, len(same) - 1)]], d.axis(x))
 
 

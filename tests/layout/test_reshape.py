@@ -34,7 +34,8 @@ def reshape(source: tuple[Dim, ...], dims: tuple[int, ...]) -> Node:
         ((None, None, 6), (0, 0, 2, 3), [((0,), (0,)), ((1,), (1,)), ((2,), (2, 3))]),
         ((None, None, 6), (0, -1, 3), None),
         ((None, 6), (-1, 3), None),
-        ((2, 0), (0, 2), None),
+        ((None, 4, 6), (-1, 2, 2, 6), [((0,), (0,)), ((1,), (1, 2)), ((2,), (3,))]),
+        ((2, 0), (2, 0), None),
     ],
 )  # fmt: skip
 def test_groups(source: tuple[Dim, ...], dims: tuple[int, ...], expected: list[tuple[tuple[int, ...], ...]] | None) -> None:

@@ -13,7 +13,17 @@ import tensorflow as tf
 from zoo.frozen import FrozenModel
 
 _HIDDEN = frozenset(
-    {"_output_shapes", "explicit_paddings", "value", "shape", "f", "config", "config_proto", "executor_type"}
+    {
+        "_output_shapes",
+        "_gradient_op_type",
+        "explicit_paddings",
+        "value",
+        "shape",
+        "f",
+        "config",
+        "config_proto",
+        "executor_type",
+    }
 )
 _MASKS = ("begin_mask", "end_mask", "ellipsis_mask", "new_axis_mask", "shrink_axis_mask")
 _SOURCE_OPS = frozenset({"Const", "Placeholder"})

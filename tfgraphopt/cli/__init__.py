@@ -12,7 +12,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 
-COMMANDS = ("optimize", "explain", "plugins", "passes", "reproduce")
+COMMANDS = ("optimize", "explain", "plugins", "passes", "reproduce", "bisect", "verify")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -36,7 +36,7 @@ def _guarded(run: Callable[[argparse.Namespace], int], options: argparse.Namespa
     try:
         return run(options)
     except TfGraphOptError as error:
-        notes = "".join(f"\n  note: {n}" for n in getattr(error, "__notes__", ()))
+        notes = "".join(f"\n  note: {n}" for n in _notes(error))
         print(f"tfgraphopt: error: {error}{notes}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
@@ -45,3 +45,13 @@ def _guarded(run: Callable[[argparse.Namespace], int], options: argparse.Namespa
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+
+
+def _notes(error: BaseException) -> list[str]:
+    """The notes of an error and of what caused it (where the failing pass has left its reproducer, say)."""
+    found: list[str] = []
+    cause: BaseException | None = error
+    while cause is not None:
+        found += getattr(cause, "__notes__", ())
+        cause = cause.__cause__
+    return list(dict.fromkeys(found))

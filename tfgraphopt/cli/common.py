@@ -49,7 +49,8 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
 def add_config_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of :class:`tfgraphopt.Config`."""
     parser.add_argument("--precision", default="fp32", type=str.lower, choices=PRECISIONS, help="default: %(default)s")
-    parser.add_argument("--engine", default="tensorrt", choices=ENGINES, help="what runs segments (default: %(default)s)")
+    engines = f"what runs segments: {', '.join(ENGINES)} or a plugin's (default: %(default)s)"
+    parser.add_argument("--engine", default="tensorrt", metavar="NAME", help=engines)
     parser.add_argument("--max-batch-size", type=int, default=1, metavar="N", help="largest batch (default: %(default)s)")
     parser.add_argument("--workspace", type=int, default=1 << 30, metavar="BYTES", help="scratch memory (default: 1 GiB)")
     parser.add_argument("--min-segment-size", type=int, default=3, metavar="N", help="default: %(default)s")

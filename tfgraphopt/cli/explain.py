@@ -1,13 +1,23 @@
-"""Say of every node whether an engine computes it, and if not, why. Builds nothing and needs no TensorRT."""
+"""Say of every node whether an engine computes it, and if not, why. Builds nothing and needs no TensorRT.
+
+With ``--rule NAME``, say instead of every node where a rewrite rule could begin whether it fires there, and if not, why.
+"""
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import attrs
+from rich.markup import escape
+from rich.table import Table
 
 from tfgraphopt.cli import common
+
+if TYPE_CHECKING:
+    from tfgraphopt.config import Config
+    from tfgraphopt.explaining import RuleReport
 
 HELP = "every node's verdict and reason"
 
@@ -17,6 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     common.add_model_arguments(parser)
     common.add_config_arguments(parser)
     common.add_plugin_arguments(parser)
+    parser.add_argument("--rule", metavar="NAME", help="why this rewrite rule fires or does not (tfgraphopt passes lists rules)")
     parser.add_argument("--all", action="store_true", help="list converted nodes as well")
     parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
 
@@ -25,9 +36,11 @@ def run(options: argparse.Namespace) -> int:
     """Judge the model and print."""
     from tfgraphopt.formats.load import load_model
     from tfgraphopt.optimize import optimize_graph_def
-    from tfgraphopt.tables import reason_table, segment_table, summary_lines, verdict_table
+    from tfgraphopt.tables import detail_tables, reason_table, segment_table, summary_lines, verdict_table
 
     config = attrs.evolve(common.config_of(options), engine="none")
+    if options.rule:
+        return _explain_rule(options, config)
     with common.progress_bar() as progress:
         model = load_model(Path(options.model), options.outputs, options.signature, options.tags)
         tables = common.load_plugins(options)
@@ -39,6 +52,50 @@ def run(options: argparse.Namespace) -> int:
     console.print(segment_table(report))
     console.print(reason_table(report))
     console.print(verdict_table(report, everything=options.all))
+    for table in detail_tables(report):
+        console.print(table)
     for line in summary_lines(report):
         console.print(line, markup=False, highlight=False)
     return 0
+
+
+def _explain_rule(options: argparse.Namespace, config: Config) -> int:
+    from tfgraphopt.explaining import explain_rule_in
+    from tfgraphopt.formats.load import load_model
+
+    with common.progress_bar() as progress:
+        progress("loading", 0, 1)
+        model = load_model(Path(options.model), options.outputs, options.signature, options.tags)
+        tables = common.load_plugins(options)
+        found = explain_rule_in(model.graph_def, model.outputs, options.rule, config, tables)
+    if options.json:
+        common.print_json(found.to_json())
+        return 0
+    console = common.console()
+    console.print(_place_table(found))
+    for line in _rule_lines(found):
+        console.print(line, markup=False, highlight=False)
+    return 0
+
+
+def _place_table(found: RuleReport) -> Table:
+    table = Table(title=f"rule {found.rule}, just before {found.host}")
+    for name in ("graph", "node", "op", "fires", "fits", "why"):
+        table.add_column(name, overflow="fold")
+    for graph, places in found.places.items():
+        for e in places:
+            fits = f"{e.matched} of {e.size} nodes"
+            table.add_row(escape(graph), escape(e.node), e.op, "yes" if e.fires else "no", fits, escape(e.reason))
+    return table
+
+
+def _rule_lines(found: RuleReport) -> list[str]:
+    places = [e for each in found.places.values() for e in each]
+    lines = [f"{len(places)} nodes could begin a match; the rule fires at {sum(e.fires for e in places)} of them"]
+    if not places:
+        lines = ["the model has no node that the rule could begin at (after the passes before its host)"]
+    lines.append(f"{found.host} with all its rules then applied it {len(found.applied)} times")
+    lines += [f"  at {a.root}: made {', '.join(a.made) or 'nothing'}, removed {', '.join(a.removed) or 'nothing'}" for a in found.applied]
+    if not found.default:
+        lines.append(f"note: the pipeline does not contain {found.host}; it was asked where its order would put it")
+    return [*lines, f"rule of plugin {found.plugin}; passes before: {found.pipeline or 'none'}"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from tfgraphopt.cli import common
+from tfgraphopt.cli import common, observing
 
 HELP = "optimise a model"
 
@@ -18,6 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     common.add_plugin_arguments(parser)
     parser.add_argument("--report", type=Path, metavar="FILE", help="write the report as JSON")
     parser.add_argument("--json", action="store_true", help="print the report as JSON instead of tables")
+    observing.add_arguments(parser)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -34,9 +35,12 @@ def run(options: argparse.Namespace) -> int:
     with common.progress_bar() as progress:
         progress("loading", 0, 1)
         model = load_model(Path(options.model), options.outputs, options.signature, options.tags)
-        result = optimize_graph_def(model.graph_def, model.outputs, config, tables=tables, progress=progress)
+        observed = observing.Observed.of(options)
+        result = optimize_graph_def(
+            model.graph_def, model.outputs, config, tables=tables, instruments=observed.instruments, progress=progress
+        )  # fmt: skip
         write_atomically(options.output, result.graph_def.SerializeToString())
-    tree = result.report.to_json()
+    tree = result.report.to_json() | observed.finish()
     if options.report:
         write_atomically(options.report, json.dumps(tree, indent=2).encode())
     if options.json:
@@ -44,7 +48,7 @@ def run(options: argparse.Namespace) -> int:
         return 0
     console = common.console()
     console.print(segment_table(result.report))
-    for line in summary_lines(result.report):
+    for line in [*observed.lines(), *summary_lines(result.report)]:
         console.print(line, markup=False, highlight=False)
     console.print(f"written: {options.output}", markup=False, highlight=False)
     return 0

@@ -1,16 +1,21 @@
-"""List the passes: options with their defaults, ordering, and the default pipeline."""
+"""List the passes with their options, defaults and order, the rewrite rules that they host, and the pipelines."""
 
 from __future__ import annotations
 
 import argparse
-from typing import Any
+from collections.abc import Container
+from typing import TYPE_CHECKING, Any
 
 import attrs
+from rich.markup import escape
 from rich.table import Table
 
 from tfgraphopt.cli import common
 
-HELP = "list passes and the default pipeline"
+if TYPE_CHECKING:
+    from tfgraphopt.plugins import Tables
+
+HELP = "list passes, rewrite rules and pipelines"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -20,25 +25,55 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Print the passes of the loaded plugins."""
+    """Print the passes, rules and pipelines of the loaded plugins."""
     from tfgraphopt.config import Config
     from tfgraphopt.optimize import pipeline_of
 
     tables = common.load_plugins(options)
-    rows = [describe(item) for item in tables.items("tfgraphopt_passes")]
+    owned = tables.by_key.get("tfgraphopt_passes", {})
+    rows = [describe(c.item) | {"plugin": c.plugin} for c in owned.values()]
     default = str(pipeline_of(Config(), tables))
+    named = dict(tables.items("tfgraphopt_pipelines"))
+    rules = _rules(tables)
     if options.json:
-        common.print_json({"passes": rows, "default_pipeline": default})
+        common.print_json({"passes": rows, "patterns": rules, "pipelines": named, "default_pipeline": default})
         return 0
-    table = Table(title="passes")
-    for name in ("pass", "does", "options", "order"):
-        table.add_column(name, overflow="fold")
-    for row in rows:
-        table.add_row(row["name"], row["doc"], "\n".join(f"{k}={v}" for k, v in row["options"].items()), _order(row))
     console = common.console()
-    console.print(table)
+    console.print(_pass_table(rows))
+    console.print(_rule_table(rules, {row["name"] for row in rows}))
+    for name, text in named.items():
+        console.print(f"pipeline {name}: {text}", markup=False, highlight=False)
     console.print(f"default pipeline: {default}", markup=False, highlight=False)
     return 0
+
+
+def _pass_table(rows: list[dict[str, Any]]) -> Table:
+    table = Table(title="passes")
+    for name in ("pass", "plugin", "does", "options", "order"):
+        table.add_column(name, overflow="fold")
+    for row in rows:
+        options = "\n".join(f"{k}={v}" for k, v in row["options"].items())
+        table.add_row(row["name"], row["plugin"], row["doc"], escape(options), _order(row))
+    return table
+
+
+def _rules(tables: Tables) -> list[dict[str, str]]:
+    owned = tables.by_key.get("tfgraphopt_patterns", {})
+    rules = [
+        {"name": name, "host": c.item.host, "plugin": c.plugin, "doc": (c.item.__doc__ or "").strip().splitlines()[0]}
+        for name, c in owned.items()
+    ]
+    return sorted(rules, key=lambda rule: (rule["host"], rule["name"]))
+
+
+def _rule_table(rules: list[dict[str, str]], passes: Container[str]) -> Table:
+    table = Table(title="rewrite rules")
+    for name in ("rule", "host", "plugin", "does"):
+        table.add_column(name, overflow="fold")
+    for rule in rules:
+        host = rule["host"] if rule["host"] in passes else f"{rule['host']} (no such pass: never applied)"
+        table.add_row(rule["name"], host, rule["plugin"], escape(rule["doc"]))
+    return table
 
 
 def describe(item: Any) -> dict[str, Any]:

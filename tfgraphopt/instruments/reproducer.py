@@ -19,7 +19,7 @@ import attrs
 import numpy as np
 
 from tfgraphopt.config import Config, ShapeRange
-from tfgraphopt.errors import TfGraphOptError
+from tfgraphopt.errors import ConfigError, TfGraphOptError
 from tfgraphopt.ir import DType, Graph, Module, Shape, Tensor
 from tfgraphopt.ir.text import parse_module, print_module
 from tfgraphopt.passes import Context, Instrument, Pass, PassManager, PassTable, Quiet, Step
@@ -30,7 +30,7 @@ FORMAT = 1
 
 @attrs.define(slots=True, eq=False)
 class Reproducer(Quiet):
-    """On failure write a reproducer into ``directory`` and note its path on the error.
+    """On failure write a reproducer into ``directory`` and note its path on the error; a ConfigError is the caller's own to mend.
 
     The module is printed before every pass that finds it changed, which costs a few microseconds a node (and, once, a digest of
     every large constant).
@@ -50,6 +50,8 @@ class Reproducer(Quiet):
 
     def failed(self, step: Pass, graph: Graph, ctx: Context, error: BaseException, rest: Sequence[Step]) -> None:
         """Write the last snapshot and what would have followed."""
+        if isinstance(error, ConfigError):
+            return
         where = self.directory
         (where / "tensors").mkdir(parents=True, exist_ok=True)
         (where / "module.ir").write_text(self._text)

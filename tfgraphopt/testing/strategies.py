@@ -82,10 +82,8 @@ def modules(
     module = Module(Graph("main", table), table)
     growing = Growing(draw, module.main, element_types, unknown_dims, control_edges)
     choices = st.sampled_from([*names, *(CALLS if functions else ())])
-    size = 0
-    while size < min_size or (size < max_size and draw(st.integers(0, max_size)) > 0):
+    for _ in range(draw(st.integers(min_size, max_size))):
         draw(_steps(growing, module, choices, known))
-        size += 1
     if not growing.examples:
         growing.placeholder(DType.FLOAT, draw(any_dims()))
     _return_values(growing)
@@ -96,7 +94,7 @@ def modules(
 def _steps(
     draw: st.DrawFn, growing: Growing, module: Module, choices: st.SearchStrategy[str], known: Mapping[str, Maker]
 ) -> None:
-    """One more op. It is a draw of its own so that shrinking can take it out whole."""
+    """One more op. It is a draw of its own: the shrinker lowers the number of steps and takes one draw out whole."""
     op = draw(choices)
     if op in CALLS:
         _call(growing, module, op)

@@ -1,0 +1,207 @@
+// The ops that watch tensors, and the pass that attaches them behind everything that rewrites graphs.
+//
+// A calibration graph holds one node TfgraphoptCalibration, which names tensors. Grappler fuses and folds around tensors that nobody
+// else reads; a recording op in the GraphDef would be another reader, and results would differ in the last bits from those of the
+// original graph. So the recording ops are added after Grappler has run, when the graph is about to be executed.
+
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "statistics.h"
+#include "tensorflow/core/common_runtime/optimization_registry.h"
+#include "tensorflow/core/framework/op.h"
+#include "tensorflow/core/framework/op_kernel.h"
+#include "tensorflow/core/framework/shape_inference.h"
+#include "tensorflow/core/graph/algorithm.h"
+#include "tensorflow/core/graph/graph.h"
+#include "tensorflow/core/graph/node_builder.h"
+#include "tensorflow/core/util/device_name_utils.h"
+
+namespace tfgraphopt {
+namespace {
+
+using tensorflow::DataType;
+using tensorflow::Graph;
+using tensorflow::Node;
+using tensorflow::OpKernel;
+using tensorflow::OpKernelConstruction;
+using tensorflow::OpKernelContext;
+
+constexpr char kMarker[] = "TfgraphoptCalibration";
+constexpr char kRecord[] = "TfgraphoptRecord";
+
+REGISTER_OP("TfgraphoptCalibration")
+    .Attr("calibration: string")
+    .Attr("tensors: list(string)")
+    .Attr("node: string")
+    .Attr("outputs: list(string) = []")
+    .Attr("request: string = ''")
+    .SetIsStateful()
+    .SetShapeFn(tensorflow::shape_inference::NoOutputs)
+    .Doc("Marks a calibration graph: its tensors `tensors` are watched while it runs.");
+
+REGISTER_OP("TfgraphoptRecord")
+    .Input("x: T")
+    .Attr("T: {float, half, bfloat16, double}")
+    .Attr("calibration: string")
+    .Attr("tensor: string")
+    .SetIsStateful()
+    .SetShapeFn(tensorflow::shape_inference::NoOutputs)
+    .Doc("Adds a tensor to its statistics.");
+
+class MarkerOp : public OpKernel {
+ public:
+  using OpKernel::OpKernel;
+  void Compute(OpKernelContext*) override {}
+};
+
+class RecordOp : public OpKernel {
+ public:
+  explicit RecordOp(OpKernelConstruction* construction) : OpKernel(construction) {
+    std::string calibration, tensor;
+    OP_REQUIRES_OK(construction, construction->GetAttr("calibration", &calibration));
+    OP_REQUIRES_OK(construction, construction->GetAttr("tensor", &tensor));
+    watched_ = Table::Get().Find(calibration, tensor);
+  }
+
+  void Compute(OpKernelContext* context) override {
+    const tensorflow::Tensor& x = context->input(0);
+    std::lock_guard<std::mutex> lock(watched_->mutex);
+    if (x.dtype() == tensorflow::DT_FLOAT) {
+      watched_->statistics.Observe(x.flat<float>().data(), x.NumElements());
+    } else {
+      Convert(x);
+    }
+  }
+
+ private:
+  template <typename T>
+  void ConvertFrom(const tensorflow::Tensor& x) {
+    auto values = x.flat<T>();
+    std::vector<float> wide(values.size());
+    for (int64_t i = 0; i < values.size(); ++i) wide[i] = static_cast<float>(values(i));
+    watched_->statistics.Observe(wide.data(), values.size());
+  }
+
+  void Convert(const tensorflow::Tensor& x) {
+    if (x.dtype() == tensorflow::DT_HALF) ConvertFrom<Eigen::half>(x);
+    if (x.dtype() == tensorflow::DT_BFLOAT16) ConvertFrom<Eigen::bfloat16>(x);
+    if (x.dtype() == tensorflow::DT_DOUBLE) ConvertFrom<double>(x);
+  }
+
+  std::shared_ptr<Watched> watched_;
+};
+
+REGISTER_KERNEL_BUILDER(Name(kMarker).Device(tensorflow::DEVICE_CPU), MarkerOp);
+REGISTER_KERNEL_BUILDER(Name(kRecord).Device(tensorflow::DEVICE_CPU), RecordOp);
+
+// "node:1" as ("node", 1).
+std::pair<std::string, int> Parsed(const std::string& tensor) {
+  const auto colon = tensor.rfind(':');
+  if (colon == std::string::npos) return {tensor, 0};
+  return {tensor.substr(0, colon), std::stoi(tensor.substr(colon + 1))};
+}
+
+// The CPU of the process that `device` is in.
+std::string HostOf(const std::string& device) {
+  tensorflow::DeviceNameUtils::ParsedName parsed;
+  if (!tensorflow::DeviceNameUtils::ParseFullName(device, &parsed)) return "";
+  parsed.has_type = parsed.has_id = true;
+  parsed.type = tensorflow::DEVICE_CPU;
+  parsed.id = 0;
+  return tensorflow::DeviceNameUtils::ParsedNameToString(parsed);
+}
+
+class AttachRecorders : public tensorflow::GraphOptimizationPass {
+ public:
+  absl::Status Run(const tensorflow::GraphOptimizationPassOptions& options) override {
+    if (options.graph == nullptr || *options.graph == nullptr) return absl::OkStatus();
+    Graph* graph = options.graph->get();
+    std::vector<Node*> markers;
+    for (Node* node : graph->op_nodes()) {
+      if (node->type_string() == kMarker) markers.push_back(node);
+    }
+    if (markers.empty()) return absl::OkStatus();
+    std::unordered_map<std::string, Node*> nodes;
+    for (Node* node : graph->op_nodes()) nodes.emplace(node->name(), node);
+    for (Node* marker : markers) TF_RETURN_IF_ERROR(Attach(graph, marker, nodes));
+    tensorflow::FixupSourceAndSinkEdges(graph);
+    return absl::OkStatus();
+  }
+
+ private:
+  absl::Status Attach(Graph* graph, Node* marker, const std::unordered_map<std::string, Node*>& nodes) {
+    std::string calibration, own_name;
+    std::vector<std::string> tensors;
+    TF_RETURN_IF_ERROR(tensorflow::GetNodeAttr(marker->attrs(), "calibration", &calibration));
+    TF_RETURN_IF_ERROR(tensorflow::GetNodeAttr(marker->attrs(), "node", &own_name));
+    TF_RETURN_IF_ERROR(tensorflow::GetNodeAttr(marker->attrs(), "tensors", &tensors));
+    // An import under a name scope, or an inlined function, puts a prefix before every name.
+    const std::string& name = marker->name();
+    const bool scoped = name.size() > own_name.size() && name.compare(name.size() - own_name.size(), own_name.size(), own_name) == 0;
+    const std::string prefix = scoped ? name.substr(0, name.size() - own_name.size()) : "";
+    for (const std::string& tensor : tensors) {
+      TF_RETURN_IF_ERROR(AttachOne(graph, marker, nodes, prefix, tensor, calibration));
+    }
+    return absl::OkStatus();
+  }
+
+  absl::Status AttachOne(Graph* graph, Node* marker, const std::unordered_map<std::string, Node*>& nodes,
+                         const std::string& prefix, const std::string& tensor, const std::string& calibration) {
+    const auto [node_name, index] = Parsed(tensor);
+    auto watched = Table::Get().Find(calibration, tensor);
+    const auto found = nodes.find(prefix + node_name);
+    if (found == nodes.end() || index >= found->second->num_outputs() || Reads(found->second, marker)) return absl::OkStatus();
+    const DataType type = found->second->output_type(index);
+    if (type != tensorflow::DT_FLOAT && type != tensorflow::DT_HALF && type != tensorflow::DT_BFLOAT16 &&
+        type != tensorflow::DT_DOUBLE) {
+      return absl::OkStatus();
+    }
+    Node* record;
+    const std::string device = HostOf(found->second->assigned_device_name());
+    TF_RETURN_IF_ERROR(tensorflow::NodeBuilder(graph->NewName(prefix + node_name + "/record"), kRecord, graph->op_registry())
+                           .Input(found->second, index)
+                           .Attr("calibration", calibration)
+                           .Attr("tensor", tensor)
+                           .Device(device)
+                           .Finalize(graph, &record));
+    if (!device.empty()) record->set_assigned_device_name(device);
+    graph->AddControlEdge(record, marker);
+    watched->attached = true;
+    return absl::OkStatus();
+  }
+
+  // Whether `node` waits for the marker, which can be when a graph is composed with others.
+  static bool Reads(Node* node, Node* marker) {
+    for (const tensorflow::Edge* edge : node->in_edges()) {
+      if (edge->src() == marker) return true;
+    }
+    return false;
+  }
+};
+
+REGISTER_OPTIMIZATION(tensorflow::OptimizationPassRegistry::POST_REWRITE_FOR_EXEC, 0, AttachRecorders);
+
+}  // namespace
+}  // namespace tfgraphopt
+
+#define TFGO_EXPORT extern "C" __attribute__((visibility("default")))
+
+// Calls visit(data, tensor, numbers, bins, peaks, number of peaks) for every tensor of a calibration; numbers are
+// attached, batches, count, zeros, nans, infinities, min, max, has_histogram, exponent; peaks are exponent, mantissa pairs.
+typedef void (*TfgoVisitStatistics)(void*, const char*, const double*, const int64_t*, const int64_t*, int64_t);
+
+TFGO_EXPORT void tfgo_int8_visit(const char* calibration, TfgoVisitStatistics visit, void* data) {
+  for (auto& [name, watched] : tfgraphopt::Table::Get().All(calibration)) {
+    std::lock_guard<std::mutex> lock(watched->mutex);
+    const auto& s = watched->statistics;
+    const double numbers[] = {double(watched->attached), double(s.batches), double(s.count), double(s.zeros), double(s.nans),
+                              double(s.infinities), s.min, s.max, double(s.has_histogram), double(s.exponent)};
+    std::vector<int64_t> peaks;
+    for (const auto& [exponent, mantissa] : s.peaks) peaks.push_back(exponent), peaks.push_back(mantissa);
+    visit(data, name.c_str(), numbers, s.bins.data(), peaks.data(), static_cast<int64_t>(peaks.size() / 2));
+  }
+}
+
+TFGO_EXPORT void tfgo_int8_forget(const char* calibration) { tfgraphopt::Table::Get().Forget(calibration); }

@@ -1,0 +1,57 @@
+// Streaming statistics of tensors: the same numbers as tfgraphopt_int8/statistics.py computes, exactly.
+#ifndef TFGRAPHOPT_INT8_STATISTICS_H_
+#define TFGRAPHOPT_INT8_STATISTICS_H_
+
+#include <array>
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <string>
+
+namespace tfgraphopt {
+
+constexpr int kBins = 4096;
+constexpr int kBinBits = 12;
+constexpr int kLowestExponent = -100;
+
+// What was seen of one tensor. Not thread-safe.
+struct TensorStatistics {
+  int64_t batches = 0, count = 0, zeros = 0, nans = 0, infinities = 0;
+  float min, max;
+  int exponent;                       // the histogram covers [0, 2^exponent); valid when it has counts
+  bool has_histogram = false;
+  std::array<int64_t, kBins> bins{};  // zeros are not in bin 0
+  std::map<int, int64_t> peaks;       // sum of mantissas of the batches' largest magnitudes, by exponent
+
+  TensorStatistics();
+  void Observe(const float* data, int64_t size);
+
+ private:
+  void Widen(int wanted);
+  void AddToHistogram(const float* data, int64_t size, float amax);
+};
+
+// A tensor's statistics with its lock. ``attached`` says that some graph computes it as it is named.
+struct Watched {
+  std::mutex mutex;
+  bool attached = false;
+  TensorStatistics statistics;
+};
+
+// Everything that is watched in this process, by calibration and tensor. Thread-safe.
+class Table {
+ public:
+  static Table& Get();
+  std::shared_ptr<Watched> Find(const std::string& calibration, const std::string& tensor);
+  std::map<std::string, std::shared_ptr<Watched>> All(const std::string& calibration);
+  void Forget(const std::string& calibration);
+
+ private:
+  std::mutex mutex_;
+  std::map<std::string, std::map<std::string, std::shared_ptr<Watched>>> entries_;
+};
+
+}  // namespace tfgraphopt
+
+#endif  // TFGRAPHOPT_INT8_STATISTICS_H_

@@ -1,0 +1,1 @@
+"""What the optimiser and its engines cost, measured side by side."""

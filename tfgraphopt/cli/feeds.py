@@ -1,0 +1,56 @@
+"""Arrays for a model's inputs: from a file, or random."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tfgraphopt.errors import ConfigError
+
+if TYPE_CHECKING:
+    from tfgraphopt.config import ShapeRange
+    from tfgraphopt.formats.load import LoadedModel
+
+Array = NDArray[Any]
+
+
+def read_feeds(path: Path) -> dict[str, Array]:
+    """The arrays of an ``.npz`` file by name; ConfigError when it holds none."""
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            return {name: arrays[name] for name in arrays.files}
+    except (OSError, ValueError, AttributeError) as error:
+        hint = "write it with numpy.savez(path, input=array)"
+        raise ConfigError(f"{path} holds no arrays", why=str(error), hint=hint) from error
+
+
+def random_feeds(model: LoadedModel, ranges: Mapping[str, ShapeRange | list[ShapeRange]], seed: int) -> dict[str, Array]:
+    """An array for every input: standard normal numbers for floating-point ones, zeros and ones for others.
+
+    Shapes are the ``opt`` of the first of an input's ranges; without a range, 2 for an unknown leading dimension.
+    """
+    from tfgraphopt.graphdef import import_graph_def
+
+    rng = np.random.default_rng(seed)
+    inputs = [n for n in import_graph_def(model.graph_def, list(model.outputs)).main if n.op == "Placeholder"]
+    feeds = {}
+    for node in inputs:
+        value = node.outputs[0]
+        dims = _opt(ranges[node.name]) if node.name in ranges else _dims(node.name, value.shape.dims)
+        numbers = rng.normal(size=dims) if value.dtype.is_floating else rng.integers(0, 2, size=dims)
+        feeds[node.name] = np.asarray(numbers, value.dtype.np)
+    return feeds
+
+
+def _opt(given: ShapeRange | list[ShapeRange]) -> tuple[int, ...]:
+    return given[0].opt if isinstance(given, list) else given.opt
+
+
+def _dims(name: str, dims: tuple[int | None, ...] | None) -> tuple[int, ...]:
+    if dims is None or None in dims[1:]:
+        raise ConfigError(f"input {name!r} has unknown dimensions", hint=f"say which by --shape {name}=...")
+    return tuple(2 if d is None else d for d in dims)
