@@ -1,7 +1,8 @@
 """Patterns over the IR: the terms that a rule is written with, and the search that finds where they fit.
 
-A pattern is a small graph of terms built by calling ops on a :class:`PatternOps`. Matching walks from the root towards the operands;
-it backtracks over the operand order of commutative ops and over :meth:`PatternOps.any_of`, and it is exponential only in those.
+A pattern is a small graph of terms built by calling ops on a :class:`PatternOps`. Matching walks from the root towards the
+operands; it backtracks over the operand order of commutative ops and over :meth:`PatternOps.any_of`, and is exponential only in
+those.
 """
 
 from __future__ import annotations
@@ -125,8 +126,8 @@ def _size(term: Term) -> int:
 class PatternOps:
     """Writes patterns: ``op.Relu(x)``, ``op["Add", "AddV2"](x, y)``, ``op["trt.activation"](x, type="relu")``.
 
-    Keywords are conditions on attributes: a value to equal, a set to be in, or a predicate. A number as operand is a constant with
-    that value everywhere. ``...`` as last operand stands for any further ones.
+    Keywords are conditions on attributes: a value to equal, a set to be in, or a predicate. A number as operand is a constant
+    with that value everywhere. ``...`` as last operand stands for any further ones.
     """
 
     def __getattr__(self, op: str) -> Callable[..., NodePattern]:
@@ -170,7 +171,9 @@ class Match:
     alternative was not taken. ``m.conv`` is the Node that the pattern named ``conv``. ``m.value("w")`` is always the Value.
     """
 
-    def __init__(self, root: Node, nodes: Mapping[NodePattern, Node], values: Mapping[str, Value], named: Mapping[str, Any]) -> None:
+    def __init__(
+        self, root: Node, nodes: Mapping[NodePattern, Node], values: Mapping[str, Value], named: Mapping[str, Any]
+    ) -> None:
         self.root = root
         self.by_pattern = nodes
         self.nodes: tuple[Node, ...] = tuple(sorted(dict.fromkeys(nodes.values()), key=lambda n: n.position))
@@ -265,7 +268,9 @@ class Search:
         elif _same(env[term.name], value):
             yield env
         else:
-            self._miss(env, lambda: f"{term.name!r} is {_said(env[term.name])} in one place and {_said(value)} in another")
+            self._miss(
+                env, lambda: f"{term.name!r} is {_said(env[term.name])} in one place and {_said(value)} in another"
+            )
 
     def _miss(self, env: Env, reason: Callable[[], str]) -> None:
         if not self.explain:

@@ -11,23 +11,22 @@
         def rewrite(self, op, m):
             return op.Transpose(m.x, m.first.numpy()[m.second.numpy()])
 
-A rule refuses by ``raise NoMatch(reason)``; nothing has been touched then, because a rewrite writes a draft that is put into the graph
-only when it is complete.
+A rule refuses by ``raise NoMatch(reason)``; nothing has been touched then, because a rewrite writes a draft that is put into the
+graph only when it is complete.
 """
 
 from __future__ import annotations
 
 import inspect
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar, Protocol
 
 import attrs
-import numpy as np
-from numpy.typing import NDArray
 
+from tfgraphopt.draft import Draft
 from tfgraphopt.errors import PipelineError
-from tfgraphopt.ir import Attrs, DType, Graph, Node, Tensor, TensorType, Value
+from tfgraphopt.ir import Graph, Node, Tensor, TensorType, Value
 from tfgraphopt.ir.core import CONSTANT_OPS
 from tfgraphopt.matching import Capture, Compiled, Match, NoMatch, PatternOps, Search, compile_pattern
 
@@ -35,8 +34,6 @@ __all__ = [
     "Applied", "Budget", "Draft", "Explanation", "Match", "NoMatch", "Pattern", "PatternOps", "RewriteLog", "apply_patterns",
     "explain_rule",
 ]  # fmt: skip
-
-_NOT_INHERITED = frozenset({"_output_shapes", "_class"})
 
 
 @attrs.frozen(slots=True)
@@ -70,78 +67,6 @@ class Pattern:
 
 def _is_constant(annotation: object) -> bool:
     return annotation is Tensor or (isinstance(annotation, str) and annotation.rpartition(".")[2] == "Tensor")
-
-
-# -- writing the replacement ---------------------------------------------------------------------------------------------
-
-Operand = Value | Tensor | NDArray[Any] | np.generic | int | float | bool
-
-
-class Draft:
-    """Writes replacement nodes: ``op.Relu(x)``, ``op["trt.activation"](x, type="relu")``, ``op.Conv2D(x, w, **m.conv.attrs)``.
-
-    Operands are values, or constants as Tensor, array or number (which takes the element type of the first operand that is a
-    value). An op with one result gives a Value, others a tuple. ``like=value`` says that the result has the type of ``value``, which
-    saves asking TensorFlow for its shape. Nothing is in the graph before the rule returns.
-    """
-
-    def __init__(self, graph: Graph, root: Node) -> None:
-        self._graph = graph
-        self._root = root
-        self.nodes: list[Node] = []
-
-    def __getattr__(self, op: str) -> Callable[..., Any]:
-        if op.startswith("_"):
-            raise AttributeError(op)
-        return self[op]
-
-    def __getitem__(self, op: str) -> Callable[..., Any]:
-        def write(*operands: Operand, like: Value | None = None, **attributes: Any) -> Any:
-            return self.add(op, operands, attributes, like)
-
-        return write
-
-    def const(self, value: Any, dtype: DType | None = None) -> Value:
-        """A constant node."""
-        tensor = value if isinstance(value, Tensor) else Tensor.of(value, dtype)
-        if self._graph.dialect == "trt":
-            result: Value = self.add("trt.constant", (), {"value": tensor}, None)
-        else:
-            result = self.add("Const", (), {"value": tensor, "dtype": tensor.dtype}, None, [tensor.type])
-        return result
-
-    def add(
-        self, op: str, operands: Sequence[Operand], attributes: Mapping[str, Any], like: Value | None,
-        types: Sequence[TensorType] | None = None,
-    ) -> Any:  # fmt: skip
-        """Write one node; the general form of ``op.Name(...)``."""
-        inputs = self._values(operands)
-        given = {k: v for k, v in attributes.items() if k not in _NOT_INHERITED}
-        definition = self._graph.ops.get(op)
-        values = given if definition is None else definition.complete(inputs, given)
-        if types is None:
-            types = [like.type] if like is not None else result_types(self._graph, op, inputs, values)
-        node = Node(self._graph, op, op, definition, dict(values))  # a loose node: in no graph, nobody's user
-        node.inputs = tuple(inputs)
-        node.outputs = tuple(Value(self._graph, node, i, t) for i, t in enumerate(types))
-        self.nodes.append(node)
-        return node.outputs[0] if len(node.outputs) == 1 else node.outputs
-
-    def _values(self, operands: Sequence[Operand]) -> list[Value]:
-        dtype = next((o.dtype for o in operands if isinstance(o, Value)), None)
-        return [o if isinstance(o, Value) else self.const(o, dtype if isinstance(o, int | float) else None) for o in operands]
-
-
-def result_types(graph: Graph, op: str, inputs: Sequence[Value], attributes: Attrs) -> Sequence[TensorType]:
-    """The types of the results of a node, by its definition's own rule or else by TensorFlow's shape function."""
-    from tfgraphopt.graphdef import infer_node
-
-    definition = graph.ops.get(op)
-    if definition is None:
-        raise TypeError(f"op {op!r} is unknown")
-    if definition.infer is not None or graph.dialect != "tf":
-        return definition.result_types(inputs, attributes)
-    return infer_node(op, inputs, attributes) or definition.result_types(inputs, attributes)
 
 
 # -- what happened -------------------------------------------------------------------------------------------------------
@@ -238,8 +163,8 @@ class _Plan:
         mapped: dict[Value, Value] = {}
         for node in self.nodes:
             real = graph.add(
-                node.op, [mapped.get(v, v) for v in node.inputs], node.attrs, name=_name(root, node), control=control, before=place,
-                device=root.device, origin=origin, types=[v.type for v in node.outputs],
+                node.op, [mapped.get(v, v) for v in node.inputs], node.attrs, name=_name(root, node), control=control,
+                before=place, device=root.device, origin=origin, types=[v.type for v in node.outputs],
             )  # fmt: skip
             mapped.update(zip(node.outputs, real.outputs, strict=True))
         return mapped
@@ -273,7 +198,7 @@ def _erase(graph: Graph, nodes: Sequence[Node]) -> Iterable[str]:
 def _plan(rule: Pattern, compiled: Compiled, graph: Graph, match: Match) -> _Plan:
     """Everything that the rule would do at ``match``; NoMatch with the reason when it must not or does not want to."""
     _check_nodes(graph, match)
-    draft = Draft(graph, match.root)
+    draft = Draft(graph)
     written = _call(rule, draft, match)
     old, new = _results(rule, compiled, draft, match, written)
     _check_closed(match, old)
@@ -310,10 +235,8 @@ def _results(
 ) -> tuple[tuple[Value, ...], tuple[Value, ...]]:
     several = isinstance(written, tuple | list)
     new = [v if isinstance(v, Value) else draft.const(v) for v in (written if several else (written,))]
-    if compiled.whole and several:
-        old = list(match.root.outputs)
-    else:
-        old = [match.by_pattern[p].outputs[i] for p, i in compiled.roots]
+    one_node = compiled.whole and several
+    old = list(match.root.outputs) if one_node else [match.by_pattern[p].outputs[i] for p, i in compiled.roots]
     if len(old) != len(new):
         raise TypeError(f"rule {rule.name!r} gave {len(new)} results for {len(old)} at {match.root.name!r}")
     return tuple(old), tuple(new)

@@ -138,5 +138,10 @@ class Verification:
 
     def to_json(self) -> dict[str, Any]:
         """A tree of plain Python values, without what is only for printing."""
-        tree = attrs.asdict(self, filter=attrs.filters.exclude("tables"))
+        tree = attrs.asdict(self, filter=attrs.filters.exclude("tables"), value_serializer=_plain)
         return {"format": 1, **tree}
+
+
+def _plain(instance: object, field: object, value: Any) -> Any:
+    """JSON has no infinity and no NaN: they become texts."""
+    return str(value) if isinstance(value, float) and not np.isfinite(value) else value

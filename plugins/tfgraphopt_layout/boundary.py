@@ -19,6 +19,7 @@ from tfgraphopt.errors import ConfigError
 from tfgraphopt.ir import Graph, Node, Tensor, Value
 from tfgraphopt.passes import Context, Pass
 from tfgraphopt.transforms.dead_code import FED
+from tfgraphopt.transforms.infer_types import TYPES
 from tfgraphopt_layout.permutations import Perm, inverse, is_identity, permuted
 
 OPTIONS = "layout"
@@ -29,7 +30,8 @@ class LayoutBoundary(Pass):
     """Give the model inputs and outputs that ``Config.options["layout"]`` names the order of axes that it asks for."""
 
     name: ClassVar[str] = "layout-boundary"
-    before: ClassVar[tuple[str, ...]] = ("infer-types", "remove-identity", "segment")
+    needs: ClassVar[frozenset[str]] = frozenset({TYPES})
+    before: ClassVar[tuple[str, ...]] = ("remove-identity", "fold-constants", "segment")
     dialect: ClassVar[str | None] = None
 
     def applies(self, ctx: Context) -> bool:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 
 import attrs
 
-from tfgraphopt.ir import Graph, Node, Value, constant_of
+from tfgraphopt.ir import Dim, Graph, Node, Value, constant_of
 from tfgraphopt_layout.permutations import Perm, compose, identity, moving
 from tfgraphopt_layout.rules import Carried, LayoutRule, Slot, checked, unchanged
 
@@ -33,16 +33,18 @@ class Reader:
 class Root:
     """A tensor that no transpose makes, with everything that reads it or a transpose of it.
 
-    ``weight`` is its bytes (0 for constants, which are permuted once and for all).
+    ``weight`` is its bytes (0 for constants, which are permuted once and for all), ``dims`` its dimensions as the graph has them
+    before it is rewritten.
     """
 
     value: Value
     weight: int
+    dims: tuple[Dim, ...]
     readers: list[Reader] = attrs.field(factory=list)
 
     def key(self, perm: Perm) -> Perm:
         """Equal for orders that do not differ in memory."""
-        return moving(perm, self.value.shape.known())
+        return moving(perm, self.dims)
 
     @property
     def tiers(self) -> tuple[tuple[Callable[[Perm], Perm], int], ...]:
@@ -88,7 +90,8 @@ class Problem:
             self._add_root(value)
 
     def _add_root(self, value: Value) -> None:
-        root = Root(value, 0 if constant_of(value) is not None else weigh(value, self.nominal))
+        weight = 0 if constant_of(value) is not None else weigh(value, self.nominal)
+        root = Root(value, weight, value.shape.known())
         self.roots[value] = root
         self.origin[value] = (root, identity(len(value.shape)))
 

@@ -42,6 +42,8 @@ def _write(writer: Writer, mappings: Mapping[str, OpenVinoLayer], node: Node) ->
 
 def _name_operations(model: Any) -> None:
     """Names that depend on the model alone (OpenVINO numbers operations by process), so that equal models are equal bytes."""
+    for index, output in enumerate(model.outputs):
+        output.get_tensor().set_names({f"output_{index}"})
     taken = set()
     for index, operation in enumerate(model.get_ordered_ops()):
         name = operation.get_friendly_name()

@@ -11,7 +11,7 @@ import math
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from tfgraphopt.ir import DType, Node, constant_of
+from tfgraphopt.ir import DType, Node, Value, constant_of
 from tfgraphopt_precision.rules import Objection, PrecisionRule, Surroundings
 from tfgraphopt_precision.slots import slots_of, values_of
 
@@ -106,6 +106,55 @@ def _constants(node: Node, around: Surroundings) -> Objection | None:
     return None
 
 
+_MOVING = frozenset(
+    f"trt.{name}" for name in ("reshape", "transpose", "squeeze", "unsqueeze", "slice", "concatenation", "gather", "identity")
+)
+_FAR = 4
+"""How many layers back a large number is looked for."""
+
+
+def _large_operands(node: Node, around: Surroundings) -> Objection | None:
+    """What reads the result of an exponential or a sum of squares, or a mask of the kind ``(1 - mask) * -1e9``.
+
+    Such numbers are computed in float32 because they may be large; rounded to float16 they would become infinite after all.
+    """
+    large = next((node.inputs[i] for i in slots_of(node).inputs if _may_be_large(node.inputs[i], around, _FAR)), None)
+    return None if large is None else Objection(f"%{large.name} may be larger than {around.mode.largest:g}")
+
+
+def _may_be_large(value: Value, around: Surroundings, far: int) -> bool:
+    node = value.producer
+    if node is None or not far or around.mode.largest > _WIDE:
+        return False
+    if _has_large_constant(node, around) or _is_growing(node, around):
+        return True
+    adding = node.op == "trt.elementwise" and node.attrs["operation"] in ("sum", "sub")
+    return (adding or node.op in _MOVING) and any(_may_be_large(v, around, far - 1) for v in node.inputs if v.dtype.is_floating)
+
+
+_WIDE = 1e30
+"""A type that holds this holds what float32 does."""
+
+
+def _has_large_constant(node: Node, around: Surroundings) -> bool:
+    arithmetic = node.op == "trt.elementwise" and node.attrs["operation"] in ("sum", "sub", "prod")
+    return (arithmetic or node.op == "trt.select") and any(around.mode.overflows(t) for t in around.constants(node))
+
+
+def _is_growing(node: Node, around: Surroundings) -> bool:
+    operation = node.attrs.get("operation")
+    if node.op == "trt.reduce" and operation in ("sum", "avg"):
+        source = node.inputs[0].producer
+        squares = source is not None and _is_square(source)
+        return squares or (operation == "sum" and around.is_deeper(node, around.max_reduce_depth))
+    return (node.op, operation) in _GROWING or node.op == "trt.cumulative"
+
+
+_GROWING = frozenset(
+    {("trt.unary", "exp"), ("trt.unary", "sinh"), ("trt.unary", "cosh"), ("trt.unary", "tan"), ("trt.elementwise", "pow")}
+)
+
+
 def _small_constants(node: Node, around: Surroundings) -> Objection | None:
     for tensor in around.constants(node):
         if around.mode.vanishing(tensor) > _MOSTLY:
@@ -147,6 +196,7 @@ def _measured(node: Node, around: Surroundings) -> Objection | None:
 
 RULES: tuple[PrecisionRule, ...] = (
     PrecisionRule("large-constants", _constants, final=True),
+    PrecisionRule("large-operands", _large_operands),
     PrecisionRule("small-constants", _small_constants),
     PrecisionRule("large-parameters", _parameters, final=True),
     PrecisionRule("measured-range", _measured),

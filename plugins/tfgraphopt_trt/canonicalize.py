@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import ClassVar
 
 import attrs
@@ -19,6 +19,7 @@ from tfgraphopt_trt.simplify.steps import HOST
 from tfgraphopt_trt.support import LAYERS_HOOK
 
 CONSTANT = "trt.constant"
+MOST_ROUNDS = 16
 
 
 @attrs.frozen(slots=True)
@@ -41,10 +42,20 @@ class CanonicalizeLayers(Pass):
     def run(self, graph: Graph, ctx: Context) -> None:
         layers = {layer.op: layer for layer in ctx.tables.items(LAYERS_HOOK)}
         fold_constants(graph, layers, self.max_bytes)
-        apply_hosted(self.name, graph, ctx, self.skip)
+        until_stable(graph, lambda: apply_hosted(self.name, graph, ctx, self.skip))
         fold_constants(graph, layers, self.max_bytes)
         merge_equal(graph, self.max_shared_bytes)
         erase_dead(graph, keep_placeholders=False)
+
+
+def until_stable(graph: Graph, apply: Callable[[], object]) -> None:
+    """Apply rules, remove what they left unread, and again: a reader fewer may let another rule fire."""
+    for _ in range(MOST_ROUNDS):
+        apply()
+        size = len(graph)
+        erase_dead(graph, keep_placeholders=False)
+        if len(graph) == size:
+            return
 
 
 # -- constants -------------------------------------------------------------------------------------------------------

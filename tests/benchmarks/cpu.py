@@ -1,8 +1,10 @@
 """CPU latency side by side: plain TensorFlow, the optimised graph inside TensorFlow (OpenVINO engines), and OpenVINO alone.
 
 ``python -m benchmarks.cpu [MODEL ...] [--batches 1 8] [--repeats 15]`` with ``tests`` on the path. One process and one run a
-model: the three versions take turns, so that whatever else the machine does hits all of them; the table shows medians. OpenVINO
-alone reads the original frozen graph with its own TensorFlow frontend and is compiled for exactly the batch it runs.
+model: the versions take turns, so that whatever else the machine does hits all of them; the table shows medians. OpenVINO alone
+reads the original frozen graph with its own TensorFlow frontend, is compiled for exactly the batch it runs and with the same
+properties as our engines, and reads and writes its caller's memory. A call of a TensorFlow session that only hands its inputs
+through is measured as well: what a graph inside TensorFlow costs before anything is computed.
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ from zoo import keras_models, pretrained
 from zoo.frozen import Array, FrozenModel
 
 import tfgraphopt as tgo
+from tfgraphopt_openvino.build import properties
 
 MODELS = ("ResNet50", "MobileNetV2", "EfficientNetB0", "ConvNeXtTiny", "PNet", "RNet", "ONet", "BasicPitch")
 """BERT-base is missing: the zoo has no generator for it."""
@@ -32,13 +35,14 @@ Call = Callable[[], object]
 
 @attrs.frozen
 class Measured:
-    """Median seconds of the three versions on one batch size, and the largest relative error of ours."""
+    """Median seconds of the versions on one batch size, and the largest relative error of ours."""
 
     model: str
     batch: int
     tensorflow: float
     ours: float
     openvino: float
+    empty: float
     error: float
     engines: str
 
@@ -69,11 +73,13 @@ def measure(name: str, batches: Sequence[int], repeats: int) -> list[Measured]:
     import tfgraphopt.runtime
 
     original, optimised = _session(model, model.graph_def), _session(model, result.graph_def)
+    empty = _hand_through(model)
     rows = []
     for batch, arrays in feeds.items():
         tfgraphopt.runtime.reset_counters()
         alone = _openvino(model, arrays)
-        seconds = _take_turns([lambda a=arrays: original(a), lambda a=arrays: optimised(a), alone], repeats)
+        calls = [lambda a=arrays: original(a), lambda a=arrays: optimised(a), alone, lambda a=arrays: empty(a)]
+        seconds = _take_turns(calls, repeats)
         error = max(_error(a, b) for a, b in zip(optimised(arrays), original(arrays), strict=True))
         rows.append(Measured(name, batch, *seconds, error, _engines(tfgraphopt.runtime.counters())))
     return rows
@@ -100,6 +106,17 @@ def _session(model: FrozenModel, graph_def: object) -> Callable[[Sequence[Array]
     return lambda arrays: call(*arrays)
 
 
+def _hand_through(model: FrozenModel) -> Callable[[Sequence[Array]], Sequence[Array]]:
+    """A session that returns copies of its inputs."""
+    import tensorflow as tf
+
+    graph = tf.Graph()
+    with graph.as_default():
+        fed = [tf.compat.v1.placeholder(i.dtype, i.shape) for i in model.inputs]
+        call = tf.compat.v1.Session(graph=graph).make_callable([tf.identity(p) for p in fed], fed)
+    return lambda arrays: call(*arrays)
+
+
 def _openvino(model: FrozenModel, arrays: Sequence[Array]) -> Call:
     """OpenVINO on the original graph, compiled for these shapes; inputs and outputs are not copied."""
     import openvino as ov
@@ -111,8 +128,8 @@ def _openvino(model: FrozenModel, arrays: Sequence[Array]) -> Call:
     converted = ov.convert_model(graph)
     converted.reshape({f"{i.name}:0": list(a.shape) for i, a in zip(model.inputs, arrays, strict=True)})
     threads = tf.config.threading.get_intra_op_parallelism_threads() or len(os.sched_getaffinity(0))
-    properties = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": threads}
-    request = ov.Core().compile_model(converted, "CPU", properties).create_infer_request()
+    ours = {**properties(tgo.Config(engine="openvino")), "INFERENCE_NUM_THREADS": threads}
+    request = ov.Core().compile_model(converted, "CPU", ours).create_infer_request()
     named = {f"{i.name}:0": a for i, a in zip(model.inputs, arrays, strict=True)}
     return lambda: request.infer(named, share_inputs=True, share_outputs=True)
 
@@ -141,11 +158,14 @@ def _engines(counters: Mapping[str, object]) -> str:
 def table(rows: Sequence[Measured]) -> Table:
     """Milliseconds and ratios."""
     shown = Table(title=f"CPU latency, {len(os.sched_getaffinity(0))} cores, median ms")
-    for name in ("model", "batch", "TensorFlow", "ours", "OpenVINO alone", "speed-up", "of OpenVINO alone", "error", "engines"):
+    for name in (
+        "model", "batch", "TensorFlow", "ours", "OpenVINO alone", "empty call", "speed-up", "ours / alone",
+        "(ours - empty) / alone", "error", "engines",
+    ):  # fmt: skip
         shown.add_column(name, justify="left" if name in ("model", "engines") else "right")
     for r in rows:
-        milliseconds = (f"{s * 1e3:.2f}" for s in (r.tensorflow, r.ours, r.openvino))
-        ratios = (f"{r.tensorflow / r.ours:.2f}x", f"{r.ours / r.openvino:.2f}")
+        milliseconds = (f"{s * 1e3:.2f}" for s in (r.tensorflow, r.ours, r.openvino, r.empty))
+        ratios = (f"{r.tensorflow / r.ours:.2f}x", f"{r.ours / r.openvino:.2f}", f"{(r.ours - r.empty) / r.openvino:.2f}")
         shown.add_row(r.model, str(r.batch), *milliseconds, *ratios, f"{r.error:.1e}", r.engines)
     return shown
 

@@ -32,17 +32,15 @@ class Optimised:
 
     model: FrozenModel
     result: tgo.Result
-    path: Path
 
 
-def optimise(name: str, folder: Path, progress: Progress) -> Optimised:
-    """Build the engines of one pretrained network and write the optimised GraphDef to ``folder``."""
+def optimise(name: str, folder: Path, progress: Progress, engine: str = "tensorrt") -> Optimised:
+    """Build the engines of one pretrained network and write the optimised GraphDef to ``folder``/``engine``."""
     model = pretrained.build(name)
-    config = tgo.Config(input_shapes={model.inputs[0].name: RANGES[name]})
+    config = tgo.Config(engine=engine, input_shapes={model.inputs[0].name: RANGES[name]})
     result = tgo.optimize_graph_def(model.graph_def, model.outputs, config, progress=progress)
-    path = folder / f"{name}.pb"
-    write_atomically(path, result.graph_def.SerializeToString())
-    return Optimised(model, result, path)
+    write_atomically(folder / engine / f"{name}.pb", result.graph_def.SerializeToString())
+    return Optimised(model, result)
 
 
 class Runner:

@@ -147,8 +147,10 @@ def _gather(d: Drawing) -> Value:
 def _reshape(d: Drawing) -> Value:
     """Merges two neighbouring axes, or splits one."""
     x = d.pick()
-    dims = [-1 if s is None else s for s in x.shape]
-    place = d.number(0, len(dims) - 2)
+    place = d.number(0, len(x.shape) - 2)
+    dims = [s if s is not None else 0 if i < place else -1 for i, s in enumerate(x.shape)]
+    if dims.count(-1) > 1:
+        return x
     if d.number(0, 1):
         merged = -1 if -1 in dims[place : place + 2] else dims[place] * dims[place + 1]
         return d.b.reshape(x, [*dims[:place], merged, *dims[place + 2 :]]) if len(dims) > 2 else x

@@ -15,7 +15,8 @@ from tfgraphopt.ir import DType, Graph, Shape, TensorType, Value
 from tfgraphopt.ir.text import parse_graph, print_graph
 from tfgraphopt.ir.verify import verify_graph
 from tfgraphopt_layout.layout import lay_out
-from tfgraphopt_layout.problem import Problem, permuted_bytes
+from tfgraphopt_layout.problem import LAYER_BITS, Problem, permuted_bytes
+from tfgraphopt_layout.rewriting import rewrite
 from tfgraphopt_layout.shipped import rule_map
 from tfgraphopt_layout.solving import solve
 from tfgraphopt_trt.builder import LayerBuilder, Pads
@@ -67,9 +68,10 @@ def test_the_search_counts_what_the_graph_permutes(drawn: tuple[Graph, list[Arra
     graph, _ = drawn
     problem = Problem.of(graph, RULES, 8)
     solve(problem)
-    total = sum(problem.cost(r) for r in problem.roots.values()) >> 24
-    lay_out(graph, RULES)
-    assert permuted_bytes(graph) == total
+    total = sum(problem.cost(r) for r in problem.roots.values())
+    rewrite(problem)
+    assert permuted_bytes(graph) == total >> LAYER_BITS
+    assert sum(n.op == "trt.transpose" for n in graph) == total % (1 << LAYER_BITS)
 
 
 @settings(max_examples=6, deadline=None, suppress_health_check=list(HealthCheck))

@@ -15,7 +15,15 @@ from tfgraphopt.testing.strategies import modules
 
 Recipe = Callable[[Growing], object]
 FLOAT = (DType.FLOAT,)
-LINEAR = ("Conv2D", "DepthwiseConv2dNative", "Conv2DBackpropInput", "Conv3D", "MatMul", "MatMulTransposed", "BatchMatMulV2")
+LINEAR = (
+    "Conv2D",
+    "DepthwiseConv2dNative",
+    "Conv2DBackpropInput",
+    "Conv3D",
+    "MatMul",
+    "MatMulTransposed",
+    "BatchMatMulV2",
+)
 
 
 def having(recipe: Recipe) -> st.SearchStrategy[Module]:
@@ -40,7 +48,9 @@ def _linear(g: Growing) -> tuple[Value, int]:
     if kind == "Conv2D":
         node = g.add(kind, [_image(g, 1, 3, 3, 2), _weights(g, 2, 2, 2, channels)], padding=padding, strides=strides)
     elif kind == "Conv3D":
-        node = g.add(kind, [_image(g, 1, 2, 2, 2, 2), _weights(g, 1, 2, 2, 2, channels)], padding=padding, strides=(1,) * 5)
+        node = g.add(
+            kind, [_image(g, 1, 2, 2, 2, 2), _weights(g, 1, 2, 2, 2, channels)], padding=padding, strides=(1,) * 5
+        )
     elif kind == "DepthwiseConv2dNative":
         node = g.add(kind, [_image(g, 1, 3, 3, 2), _weights(g, 2, 2, 2, channels)], padding=padding, strides=strides)
         channels *= 2
@@ -119,7 +129,8 @@ def padded_convolution(g: Growing) -> None:
     x = _image(g, 1, 3, 3, 2)
     amounts = [[0, 0], *([g.draw(st.integers(0, 2)) for _ in range(2)] for _ in range(2)), [0, 0]]
     padded = g.add("Pad", [x, g.ints(amounts)]).output  # type: ignore[arg-type]
-    g.add("Conv2D", [padded, _weights(g, 2, 2, 2, 2)], padding="VALID", strides=(1, 1, 1, 1))
+    op = g.draw(st.sampled_from(["Conv2D", "DepthwiseConv2dNative"]))
+    g.add(op, [padded, _weights(g, 2, 2, 2, 2)], padding="VALID", strides=(1, 1, 1, 1))
 
 
 def constant_chain(g: Growing) -> None:

@@ -16,7 +16,6 @@ from tfgraphopt.transforms.identity import RemoveIdentity
 from tfgraphopt.transforms.infer_types import InferTypes
 from tfgraphopt.transforms.inline_functions import InlineFunctions
 
-# what TensorFlow folds and what it runs may come from different kernels: the last bits of a float may differ
 test_canonicalize = pass_contract(Canonicalize)
 test_cse = pass_contract(CommonSubexpressionElimination)
 test_dce = pass_contract(DeadCodeElimination)

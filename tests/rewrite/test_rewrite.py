@@ -33,7 +33,9 @@ def add(graph: Graph, op: str, *inputs: Value, name: str = "", **attributes: Any
 
 def const(graph: Graph, value: Any, name: str = "c") -> Value:
     tensor = Tensor.of(value, DType.FLOAT)
-    node = graph.add("Const", [], {"value": tensor, "dtype": tensor.dtype}, name=name, types=[tensor.type], origin=(name,))
+    node = graph.add(
+        "Const", [], {"value": tensor, "dtype": tensor.dtype}, name=name, types=[tensor.type], origin=(name,)
+    )
     return node.output
 
 
@@ -124,7 +126,11 @@ class WideLeaky(Pattern):
 
 def test_attributes_equal_belong_or_satisfy(graph: Graph) -> None:
     x = graph.add_input("x", F32)
-    outputs = [add(graph, "LeakyRelu", x, alpha=0.5), add(graph, "LeakyRelu", x, alpha=0.125, name="low"), add(graph, "Relu", x)]
+    outputs = [
+        add(graph, "LeakyRelu", x, alpha=0.5),
+        add(graph, "LeakyRelu", x, alpha=0.125, name="low"),
+        add(graph, "Relu", x),
+    ]
     graph.set_outputs(outputs)
     apply_patterns(graph, [WideLeaky()])
     assert sorted(ops(graph)) == ["Elu", "LeakyRelu", "Relu"]
@@ -146,7 +152,9 @@ class TimesTwo(Pattern):
         return op.AddV2(m.x, m.x)
 
 
-@pytest.mark.parametrize(("factor", "fires"), [(2, True), (2.001, False), (4.03, True), (4.1, False), ([2, 2, 2], True), ([2, 3, 2], False)])
+@pytest.mark.parametrize(
+    ("factor", "fires"), [(2, True), (2.001, False), (4.03, True), (4.1, False), ([2, 2, 2], True), ([2, 3, 2], False)]
+)
 def test_literals(graph: Graph, factor: Any, fires: bool) -> None:
     x = graph.add_input("x", F32)
     graph.set_outputs([add(graph, "Mul", x, const(graph, factor))])
@@ -236,7 +244,12 @@ def test_types_names_origins_and_device_are_carried_over(graph: Graph) -> None:
     graph.set_outputs([add(graph, "Mul", x, sigmoid, name="scope/mul", device="/CPU:0")], ["scope/mul:0"])
     apply_patterns(graph, [Swish()])
     (node,) = graph
-    assert (node.name, node.origin, node.device, node.output.type) == ("scope/mul/elu", ("s", "scope/mul"), "/CPU:0", F32)
+    assert (node.name, node.origin, node.device, node.output.type) == (
+        "scope/mul/elu",
+        ("s", "scope/mul"),
+        "/CPU:0",
+        F32,
+    )
     assert graph.output_names == ("scope/mul:0",)
 
 
@@ -309,7 +322,9 @@ def test_a_control_edge_with_nowhere_to_go_refuses(graph: Graph) -> None:
     first = graph.add("NoOp", name="first")
     inner = add(graph, "Neg", graph.add_input("x", F32))
     graph.set_outputs([add(graph, "Neg", inner, control=[first])])
-    assert refusal(graph, NegPair()) == "it waits for 'first' by a control edge, and no new node could take the edge over"
+    assert (
+        refusal(graph, NegPair()) == "it waits for 'first' by a control edge, and no new node could take the edge over"
+    )
 
 
 def test_a_node_that_is_waited_for_only_does_not_match_for_ever(graph: Graph) -> None:
@@ -399,14 +414,18 @@ def chain(graph: Graph, op: str, count: int) -> Value:
 
 
 def test_a_long_chain_takes_time_in_proportion(graph: Graph) -> None:
-    looked = []
+    looked: list[object] = []
+
+    def count(dtype: object) -> bool:
+        looked.append(dtype)
+        return True
 
     @attrs.frozen
     class Counted(Pattern):
         name: ClassVar[str] = "counted"
 
         def pattern(self, op: PatternOps, x: Value) -> Any:
-            return op.Neg(op.Neg(x, T=lambda t: looked.append(t) is None))
+            return op.Neg(op.Neg(x, T=count))
 
         def rewrite(self, op: Draft, m: Match) -> Any:
             return m.x
@@ -556,4 +575,9 @@ def test_layers_of_another_dialect_are_rewritten_by_their_own_definitions() -> N
 
     apply_patterns(graph, [Twice()])
     (node,) = graph
-    assert (node.op, node.attrs["mode"], node.output.type, node.name) == ("acme.twice", "slow", F32, "acme.negate_1/twice")
+    assert (node.op, node.attrs["mode"], node.output.type, node.name) == (
+        "acme.twice",
+        "slow",
+        F32,
+        "acme.negate_1/twice",
+    )

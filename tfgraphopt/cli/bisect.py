@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from tfgraphopt.formats.load import LoadedModel
     from tfgraphopt.graphdef import GraphDef
 
+_STDERR = 2
+"""The file descriptor: what a command prints must not get into our own output."""
+
 HELP = "find the pass or rewrite that breaks a model"
 
 
@@ -89,7 +92,7 @@ def _ask(command: Sequence[str]) -> Judge:
             path = Path(folder) / "model.pb"
             path.write_bytes(made.SerializeToString())
             try:
-                return subprocess.run([*words, str(path)], check=False, stdout=sys.stderr).returncode == 0
+                return subprocess.run([*words, str(path)], check=False, stdout=_STDERR).returncode == 0
             except OSError as error:
                 raise ConfigError(f"--check {shlex.join(command)!r} cannot be run", why=str(error)) from error
 

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tfgraphopt.errors import ConfigError
+from tfgraphopt.ir import Node, Shape
 
 if TYPE_CHECKING:
     from tfgraphopt.config import ShapeRange
@@ -40,7 +41,7 @@ def random_feeds(model: LoadedModel, ranges: Mapping[str, ShapeRange | list[Shap
     feeds = {}
     for node in inputs:
         value = node.outputs[0]
-        dims = _opt(ranges[node.name]) if node.name in ranges else _dims(node.name, value.shape.dims)
+        dims = _opt(ranges[node.name]) if node.name in ranges else _dims(node)
         numbers = rng.normal(size=dims) if value.dtype.is_floating else rng.integers(0, 2, size=dims)
         feeds[node.name] = np.asarray(numbers, value.dtype.np)
     return feeds
@@ -50,7 +51,9 @@ def _opt(given: ShapeRange | list[ShapeRange]) -> tuple[int, ...]:
     return given[0].opt if isinstance(given, list) else given.opt
 
 
-def _dims(name: str, dims: tuple[int | None, ...] | None) -> tuple[int, ...]:
+def _dims(node: Node) -> tuple[int, ...]:
+    shape = node.attrs.get("shape")
+    dims = shape.dims if isinstance(shape, Shape) else None
     if dims is None or None in dims[1:]:
-        raise ConfigError(f"input {name!r} has unknown dimensions", hint=f"say which by --shape {name}=...")
+        raise ConfigError(f"input {node.name!r} has unknown dimensions", hint=f"say which by --shape {node.name}=...")
     return tuple(2 if d is None else d for d in dims)

@@ -1,7 +1,9 @@
 """Reproducer: when a pass fails, everything that is needed to see it fail again, in one directory.
 
 ``module.ir`` is the module before the pass, ``tensors/`` its large constants, ``opaque/`` functions that are carried unread, and
-``reproducer.json`` says the rest of the pipeline, the configuration, plugins and versions, and the error.
+``reproducer.json`` says the rest of the pipeline, the configuration, plugins and versions, and the error. Where passes before have
+left results outside the IR (``Context.facts``, segments of the report), ``input.ir`` is the module as it came in, and a replay starts
+there with the whole pipeline.
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ from tfgraphopt.ir import DType, Graph, Module, Shape, Tensor
 from tfgraphopt.ir.text import parse_module, print_module
 from tfgraphopt.passes import Context, Instrument, Pass, PassManager, PassTable, Quiet, Step
 from tfgraphopt.plugins import Tables
+from tfgraphopt.rewrite import REWRITE_BUDGET, REWRITE_LOG
 
 FORMAT = 1
 
@@ -37,37 +40,73 @@ class Reproducer(Quiet):
     """
 
     directory: Path = attrs.field(converter=Path)
-    _text: str = attrs.field(default="", init=False)
-    _tensors: dict[str, Tensor] = attrs.field(factory=dict, init=False)
-    _version: int = attrs.field(default=-1, init=False)
+    _input: _Snapshot | None = attrs.field(default=None, init=False)
+    _last: _Snapshot | None = attrs.field(default=None, init=False)
+
+    def enter(self, ctx: Context) -> None:
+        """Forget the run before."""
+        self._input = self._last = None
 
     def before(self, step: Pass, graph: Graph, ctx: Context) -> None:
         """Take a snapshot."""
-        if ctx.module.version != self._version:
-            self._tensors = {}
-            self._text = print_module(ctx.module, tensors=self._tensors)
-            self._version = ctx.module.version
+        if self._last is None or ctx.module.version != self._last.version:
+            self._last = _Snapshot.of(ctx.module)
+            self._input = self._input or self._last
 
     def failed(self, step: Pass, graph: Graph, ctx: Context, error: BaseException, rest: Sequence[Step]) -> None:
         """Write the last snapshot and what would have followed."""
         if isinstance(error, ConfigError):
             return
+        assert self._last is not None
+        assert self._input is not None
         where = self.directory
-        (where / "tensors").mkdir(parents=True, exist_ok=True)
-        (where / "module.ir").write_text(self._text)
-        for digest, tensor in self._tensors.items():
-            if tensor.dtype.has_numpy:
-                (where / "tensors" / digest).write_bytes(_bytes_of(tensor))
-        _write_opaque(where, ctx.module)
+        where.mkdir(parents=True, exist_ok=True)
+        (where / "module.ir").write_text(self._last.text)
         facts = _facts(step, graph, ctx, error, rest)
-        facts["tensors"] = {d: [t.dtype.text, list(t.shape.static())] for d, t in self._tensors.items()}
+        tensors = dict(self._last.tensors)
+        if _leaves_results(ctx):
+            (where / "input.ir").write_text(self._input.text)
+            tensors |= self._input.tensors
+            facts |= {"from": "input.ir", "pipeline": ctx.report.pipeline}
+        facts["tensors"] = _write_tensors(where / "tensors", tensors)
+        _write_opaque(where, ctx.module)
         (where / "reproducer.json").write_text(json.dumps(facts, indent=1))
         error.add_note(f"to see it again: python -m tfgraphopt reproduce {where}")
+
+
+@attrs.frozen(slots=True)
+class _Snapshot:
+    """A module as text, the large constants that the text only names, and the version of the module."""
+
+    text: str
+    tensors: dict[str, Tensor]
+    version: int
+
+    @classmethod
+    def of(cls, module: Module) -> _Snapshot:
+        tensors: dict[str, Tensor] = {}
+        return cls(print_module(module, tensors=tensors), tensors, module.version)
+
+
+def _leaves_results(ctx: Context) -> bool:
+    """Whether earlier passes have left what the IR does not hold, and it is known how to come by it again."""
+    known = {REWRITE_LOG, REWRITE_BUDGET}
+    return bool(ctx.report.pipeline) and bool(ctx.facts.keys() - known or ctx.report.segments)
+
+
+def _write_tensors(folder: Path, tensors: Mapping[str, Tensor]) -> dict[str, Any]:
+    """Write constants by digest; what types they are of."""
+    folder.mkdir(exist_ok=True)
+    for digest, tensor in tensors.items():
+        if tensor.dtype.has_numpy:
+            (folder / digest).write_bytes(_bytes_of(tensor))
+    return {d: [t.dtype.text, list(t.shape.static())] for d, t in tensors.items()}
 
 
 def _facts(step: Pass, graph: Graph, ctx: Context, error: BaseException, rest: Sequence[Step]) -> dict[str, Any]:
     return {
         "format": FORMAT,
+        "from": "module.ir",
         "pass": str(step),
         "graph": graph.name,
         "pipeline": ",".join(str(s) for s in rest),
@@ -156,7 +195,7 @@ def config_of_json(tree: Mapping[str, Any]) -> Any:
 
 @attrs.frozen(slots=True)
 class Reproduction:
-    """A reproducer that was read: the context before the failing pass, the rest of the pipeline, and the facts as written."""
+    """A reproducer that was read: the context to start from, the pipeline from there, and the facts as written."""
 
     context: Context
     pipeline: tuple[Step, ...]
@@ -186,7 +225,7 @@ def load_reproduction(path: str | Path, tables: Tables | None = None) -> Reprodu
     }
     opaque = dict(opaque_of_bytes(p.read_bytes()) for p in sorted((where / "opaque").glob("*.pb")))
     ops = tf_op_table().with_defs(tables.items("tfgraphopt_op_defs"))
-    module = parse_module((where / "module.ir").read_text(), ops, tensors=tensors, opaque=opaque)
+    module = parse_module((where / facts["from"]).read_text(), ops, tensors=tensors, opaque=opaque)
     context = Context(module, config_of_json(facts["config"]), tables, Report(plugins=[str(p) for p in tables.plugins]))
     return Reproduction(context, Pipeline.parse(facts["pipeline"], passes).steps, facts)
 

@@ -21,7 +21,7 @@ def verify(module: Module) -> None:
     Raises:
         InvalidGraph: with all violations, each naming graph, node, op and the nodes of the user that it comes from.
     """
-    _raise("the module breaks {{}} of the IR's rules", violations(module))
+    _raise("the module breaks {} of the IR's rules", violations(module))
 
 
 def verify_graph(graph: Graph, module: Module | None = None) -> None:
@@ -69,7 +69,8 @@ def _module_violations(module: Module) -> Iterator[str]:
         if function.name != name:
             yield f"function {name!r} holds graph {function.name!r}"
     for name in module.lowered.keys() - module.functions.keys():
-        yield f"lowered body {name!r} stands beside no function"
+        if module.main.find(name) is None:
+            yield f"lowered body {name!r} stands beside no function and belongs to no node"
     for name in module.opaque_functions.keys() & module.functions.keys():
         yield f"function {name!r} is both read and opaque"
     seen: dict[int, str] = {}

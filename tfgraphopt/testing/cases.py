@@ -54,7 +54,9 @@ class Case:
         head, found, rest = text.partition(_BEFORE)
         pipeline = head.strip().removeprefix("pipeline:").strip()
         if not found or not head.strip().startswith("pipeline:"):
-            raise ParseError(f"{name} is not a text case", hint="it starts with 'pipeline: ...' and a line '--- before'")
+            raise ParseError(
+                f"{name} is not a text case", hint="it starts with 'pipeline: ...' and a line '--- before'"
+            )
         before, _, after = rest.partition(_AFTER)
         return cls(pipeline, before.strip(), after.strip())
 
@@ -110,8 +112,8 @@ def check_case(path: Path, update: bool = False, tables: Tables | None = None) -
 def assert_ir(found: Graph | Module | str, expected: str, what: str = "the IR") -> None:
     """AssertionError with a diff unless ``found`` prints as ``expected``, but for blank space at the ends."""
     text = found if isinstance(found, str) else write_module(found) if isinstance(found, Module) else print_graph(found)
-    lines = [t.strip().splitlines() for t in (expected, text)]
-    diff = "\n".join(difflib.unified_diff(*lines, "expected", "found", lineterm=""))
+    before, after = (t.strip().splitlines() for t in (expected, text))
+    diff = "\n".join(difflib.unified_diff(before, after, "expected", "found", lineterm=""))
     assert not diff, f"{what}:\n{diff}"
 
 

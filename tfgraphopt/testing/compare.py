@@ -51,7 +51,9 @@ def plain_session_config() -> Any:
     """A session configuration that runs what is written: no Grappler, no constant folding, CPU only, one thread."""
     import tensorflow as tf
 
-    config = tf.compat.v1.ConfigProto(device_count={"GPU": 0}, intra_op_parallelism_threads=1, inter_op_parallelism_threads=1)
+    config = tf.compat.v1.ConfigProto(
+        device_count={"GPU": 0}, intra_op_parallelism_threads=1, inter_op_parallelism_threads=1
+    )
     config.graph_options.rewrite_options.disable_meta_optimizer = True
     config.graph_options.optimizer_options.opt_level = -1
     return config
@@ -101,7 +103,12 @@ def _float_difference(a: Array, b: Array, rtol: float, atol: float) -> str:
 
 
 def assert_same(
-    before: Mapping[str, Any], after: Mapping[str, Any], *, rtol: float = 0.0, atol: float = 0.0, what: str = "the results"
+    before: Mapping[str, Any],
+    after: Mapping[str, Any],
+    *,
+    rtol: float = 0.0,
+    atol: float = 0.0,
+    what: str = "the results",
 ) -> None:
     """AssertionError unless both have the same names, element types, shapes and numbers."""
     assert list(before) == list(after), f"{what}: {list(before)} is not {list(after)}"

@@ -47,7 +47,10 @@ class Growing:
     # -- values ----------------------------------------------------------------------------------------------------------
 
     def value(
-        self, dtypes: Collection[DType] = EVERY, fits: Fits = lambda dims: True, dims: st.SearchStrategy[Dims] | None = None
+        self,
+        dtypes: Collection[DType] = EVERY,
+        fits: Fits = lambda dims: True,
+        dims: st.SearchStrategy[Dims] | None = None,
     ) -> Value:
         """A value of one of ``dtypes`` whose dimensions fit: one that is there, or a new one of dimensions ``dims``."""
         candidates = [v for v, d in reversed(self.examples.items()) if v.dtype in dtypes and fits(d)]
@@ -126,7 +129,9 @@ class Growing:
         tensor = constant_of(value)
         return tensor if tensor is not None else TensorType(value.dtype, Shape(self.dims(value)))
 
-    def _node(self, op: str, inputs: Sequence[Value], attributes: Mapping[str, Any], types: Sequence[TensorType]) -> Node:
+    def _node(
+        self, op: str, inputs: Sequence[Value], attributes: Mapping[str, Any], types: Sequence[TensorType]
+    ) -> Node:
         name = f"{op.lower()}_{len(self.graph)}"
         return self.graph.add(op, inputs, attributes, name=name, types=types, origin=(name,))
 

@@ -195,9 +195,10 @@ def _reshape(g: Growing, op: str) -> None:
         g.add(op, [x, g.add("Shape", [x]).output])
         return
     count = int(np.prod(dims))
-    choices = [dims, (count,), (1, *dims), (*dims, 1), tuple(reversed(dims))]
+    choices: list[Dims] = [dims, (count,), (1, *dims), (*dims, 1), tuple(reversed(dims))]
     target = list(g.draw(st.sampled_from(choices)))
-    if target and g.draw(st.booleans()):
+    infers = g.draw(st.booleans())
+    if target and infers:
         target[g.draw(st.integers(0, len(target) - 1))] = -1
     g.add(op, [x, g.const(np.array(target, np.int32))])
 
@@ -252,7 +253,7 @@ def _pad(g: Growing, op: str) -> None:
     amounts = np.array([[g.draw(st.integers(0, 1)) for _ in range(2)] for _ in range(rank)], np.int32).reshape(rank, 2)
     extra = [g.const(g.draw(st.integers(-1, 1)), x.dtype)] if op == "PadV2" else []
     more = {"mode": "SYMMETRIC"} if op == "MirrorPad" else {}
-    g.add(op, [x, g.const(amounts), *extra], **more)
+    g.add(op, [x, g.const(amounts), *extra], None, **more)
 
 
 def _slice(g: Growing, op: str) -> None:
@@ -299,7 +300,15 @@ def _of_shape(g: Growing, op: str) -> None:
 
 
 def _one_hot(g: Growing, op: str) -> None:
-    g.add(op, [g.value(INTS, lambda d: len(d) <= 2, any_dims(0, 2)), g.ints(3), g.const(np.float32(1)), g.const(np.float32(0))])
+    g.add(
+        op,
+        [
+            g.value(INTS, lambda d: len(d) <= 2, any_dims(0, 2)),
+            g.ints(3),
+            g.const(np.float32(1)),
+            g.const(np.float32(0)),
+        ],
+    )
 
 
 def _const(g: Growing, op: str) -> None:
@@ -315,8 +324,9 @@ MAKERS: Mapping[str, Maker] = _table({
     "Identity StopGradient Snapshot": _unary(EVERY),
     "Relu": _unary(NUMBERS),
     "Neg Abs Square Sign": _unary(NUMBERS),
-    "Relu6 Exp Expm1 Log1p Log Sqrt Rsqrt Tanh Sigmoid Elu Selu Softplus Softsign LeakyRelu Sin Cos Atan Sinh Cosh Asinh Erf Erfc "
-    "Floor Ceil Round Rint Reciprocal ZerosLike OnesLike": _unary(FLOATS),
+    "Relu6 Exp Expm1 Log1p Log Sqrt Rsqrt Tanh Sigmoid Elu Selu Softplus Softsign LeakyRelu Sin Cos Atan Sinh Cosh Asinh Erf "
+    "Erfc Floor Ceil Round Reciprocal ZerosLike OnesLike": _unary(FLOATS),
+    "Rint": _unary((DType.FLOAT, DType.DOUBLE)),
     "IsNan IsInf IsFinite": _unary(FLOATS, DType.BOOL),
     "LogicalNot": _unary(BOOL),
     "AddV2 Add Sub Mul Maximum Minimum SquaredDifference": _binary(NUMBERS),

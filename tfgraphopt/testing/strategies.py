@@ -1,7 +1,7 @@
 """Hypothesis strategies for types, tensors, graphs, modules, feeds and pipelines.
 
-Graphs are type- and shape-correct by construction: every node draws its inputs from the values that fit it, or gets a new placeholder
-or constant. They shrink to few nodes, small dimensions and plain numbers.
+Graphs are type- and shape-correct by construction: every node draws its inputs from the values that fit it, or gets a new
+placeholder or constant. They shrink to few nodes, small dimensions and plain numbers.
 """
 
 from __future__ import annotations
@@ -149,7 +149,9 @@ def _function(growing: Growing, module: Module, operands: list[Value]) -> Graph:
     values = [body.add_input(f"x{i}", v.type) for i, v in enumerate(operands)]
     for number in range(draw(st.integers(1, 3))):
         index = draw(st.integers(0, len(values) - 1))
-        node = body.add(draw(st.sampled_from(_BODY_OPS)), [values[index]], name=f"node_{number}", types=[values[index].type])
+        node = body.add(
+            draw(st.sampled_from(_BODY_OPS)), [values[index]], name=f"node_{number}", types=[values[index].type]
+        )
         values[index] = node.output
     body.set_outputs(values, [f"y{i}" for i in range(len(values))])
     module.add_function(body)
@@ -204,4 +206,3 @@ def pipelines(passes: Mapping[str, type[Pass]], *, max_size: int = 5) -> st.Sear
     single: st.SearchStrategy[Step] = st.sampled_from(sorted(passes)).map(lambda name: passes[name]())
     loop = st.lists(single, min_size=1, max_size=3).map(lambda steps: Fixpoint(tuple(steps)))
     return st.lists(st.one_of(single, loop), max_size=max_size).map(Pipeline)
-

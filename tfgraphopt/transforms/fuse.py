@@ -15,8 +15,8 @@ from tfgraphopt.transforms.canonicalize import apply_hosted
 class Fuse(Pass):
     """Fold batch normalisation, scales and shifts into weights, and recognise activations that were written out.
 
-    Results change by rounding, so no default pipeline has it: what stays in TensorFlow is to compute what it did before. Put it into a
-    pipeline of your own to speed up a graph that TensorFlow itself runs. ``skip`` names rules to leave out.
+    Results change by rounding, so no default pipeline has it: what stays in TensorFlow is to compute what it did before. Put it
+    into a pipeline of your own to speed up a graph that TensorFlow itself runs. ``skip`` names rules to leave out.
     """
 
     name: ClassVar[str] = "fuse"

@@ -4,6 +4,11 @@
 // else reads; a recording op in the GraphDef would be another reader, and results would differ in the last bits from those of the
 // original graph. So the recording ops are added after Grappler has run, when the graph is about to be executed.
 
+// Classes of TensorFlow's graph (EdgeSet) are laid out differently in debug builds; the installed library is none.
+#ifndef NDEBUG
+#define NDEBUG
+#endif
+
 #include <string>
 #include <unordered_map>
 #include <vector>

@@ -4,7 +4,6 @@
 #include <cmath>
 #include <cstring>
 #include <limits>
-#include <vector>
 
 #if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
 #define TFGO_VECTORISED __attribute__((target_clones("avx2", "default"), optimize("O3")))
@@ -15,7 +14,7 @@
 namespace tfgraphopt {
 namespace {
 
-constexpr int64_t kChunk = 1 << 12;
+constexpr int64_t kChunk = 1 << 10;
 constexpr uint32_t kMagnitude = 0x7fffffffu;
 constexpr uint32_t kInfinity = 0x7f800000u;
 
@@ -31,18 +30,23 @@ inline int32_t Ordered(uint32_t bits) {
   return number ^ static_cast<int32_t>(static_cast<uint32_t>(number >> 31) >> 1);
 }
 
-inline float FromOrdered(int32_t number) {
-  int32_t bits = number ^ static_cast<int32_t>(static_cast<uint32_t>(number >> 31) >> 1);
+inline float FloatOf(uint32_t bits) {
   float value;
   std::memcpy(&value, &bits, sizeof value);
   return value;
 }
 
-TFGO_VECTORISED Extent ExtentOf(const uint32_t* bits, int64_t size) {
+inline float FromOrdered(int32_t number) {
+  return FloatOf(static_cast<uint32_t>(Ordered(static_cast<uint32_t>(number))));
+}
+
+TFGO_VECTORISED Extent ExtentOf(const float* data, int64_t size) {
   int32_t low = std::numeric_limits<int32_t>::max(), high = std::numeric_limits<int32_t>::min(), zeros = 0;
   uint32_t magnitude = 0;
   for (int64_t i = 0; i < size; ++i) {
-    uint32_t now = bits[i], size_of = now & kMagnitude;
+    uint32_t now;
+    std::memcpy(&now, data + i, sizeof now);
+    const uint32_t size_of = now & kMagnitude;
     int32_t ordered = Ordered(now);
     low = ordered < low ? ordered : low;
     high = ordered > high ? ordered : high;
@@ -77,49 +81,62 @@ void TensorStatistics::Widen(int wanted) {
   }
 }
 
-void TensorStatistics::AddToHistogram(const float* data, int64_t size, float amax) {
-  Widen(ExponentOf(amax));
-  const float scale = std::ldexp(1.0f, kBinBits - exponent);
-  // Four tables, so that equal neighbours do not wait for each other's increments.
-  static thread_local std::vector<uint32_t> tables(4 * kBins);
-  static thread_local std::vector<int32_t> index(kChunk);
-  std::fill(tables.begin(), tables.end(), 0);
-  uint32_t *a = tables.data(), *b = a + kBins, *c = b + kBins, *d = c + kBins;
-  for (int64_t start = 0; start < size; start += kChunk) {
-    const int64_t length = std::min(kChunk, size - start);
-    BinsOf(data + start, length, scale, index.data());
-    int64_t i = 0;
-    for (; i + 4 <= length; i += 4) {
-      ++a[index[i]], ++b[index[i + 1]], ++c[index[i + 2]], ++d[index[i + 3]];
-    }
-    for (; i < length; ++i) ++a[index[i]];
-  }
-  for (int i = 0; i < kBins; ++i) bins[i] += int64_t{a[i]} + b[i] + c[i] + d[i];
-}
-
 void TensorStatistics::Observe(const float* data, int64_t size) {
-  ++batches;
-  std::vector<float> finite;
-  Extent all = ExtentOf(reinterpret_cast<const uint32_t*>(data), size);
-  if (all.magnitude >= kInfinity) {  // rare: keep what is finite
-    for (int64_t i = 0; i < size; ++i) {
-      if (std::isfinite(data[i])) finite.push_back(data[i]);
-      nans += std::isnan(data[i]), infinities += std::isinf(data[i]);
+  Counter counter(this);
+  float finite[kChunk];
+  float amax = 0;
+  for (int64_t start = 0; start < size; start += kChunk) {
+    const float* chunk = data + start;
+    int64_t length = std::min(kChunk, size - start);
+    Extent extent = ExtentOf(chunk, length);
+    if (extent.magnitude >= kInfinity) {  // rare: go on with what is finite
+      length = KeepFinite(chunk, length, finite);
+      chunk = finite;
+      extent = ExtentOf(chunk, length);
     }
-    data = finite.data(), size = static_cast<int64_t>(finite.size());
-    all = ExtentOf(reinterpret_cast<const uint32_t*>(data), size);
+    if (length == 0) continue;
+    count += length, zeros += extent.zeros;
+    min = std::min(min, FromOrdered(extent.low) + 0.0f), max = std::max(max, FromOrdered(extent.high) + 0.0f);
+    const float largest = FloatOf(extent.magnitude);
+    if (largest == 0) continue;
+    amax = std::max(amax, largest);
+    counter.Add(chunk, length, largest, extent.zeros);
   }
-  if (size == 0) return;
-  count += size, zeros += all.zeros;
-  min = std::min(min, FromOrdered(all.low) + 0.0f), max = std::max(max, FromOrdered(all.high) + 0.0f);
-  float amax;
-  std::memcpy(&amax, &all.magnitude, sizeof amax);
+  ++batches;
   if (amax == 0) return;
   int power;
   const float mantissa = std::frexp(amax, &power);
   peaks[power - 24] += static_cast<int64_t>(std::ldexp(mantissa, 24));
-  AddToHistogram(data, size, amax);
-  bins[0] -= all.zeros;
+}
+
+int64_t TensorStatistics::KeepFinite(const float* data, int64_t size, float* finite) {
+  int64_t kept = 0;
+  for (int64_t i = 0; i < size; ++i) {
+    if (std::isfinite(data[i])) finite[kept++] = data[i];
+    nans += std::isnan(data[i]), infinities += std::isinf(data[i]);
+  }
+  return kept;
+}
+
+TensorStatistics::Counter::~Counter() { Flush(); }
+
+void TensorStatistics::Counter::Add(const float* data, int64_t size, float largest, int64_t zeros) {
+  const int needed = ExponentOf(largest);
+  if (!owner_->has_histogram || needed > owner_->exponent) {
+    Flush();
+    owner_->Widen(needed);
+  }
+  int32_t index[kChunk];
+  BinsOf(data, size, std::ldexp(1.0f, kBinBits - owner_->exponent), index);
+  int64_t i = 0;
+  for (; i + 2 <= size; i += 2) ++even_[index[i]], ++odd_[index[i + 1]];
+  if (i < size) ++even_[index[i]];
+  owner_->bins[0] -= zeros;
+}
+
+void TensorStatistics::Counter::Flush() {
+  for (int i = 0; i < kBins; ++i) owner_->bins[i] += int64_t{even_[i]} + odd_[i];
+  even_.fill(0), odd_.fill(0);
 }
 
 Table& Table::Get() {

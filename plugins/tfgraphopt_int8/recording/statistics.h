@@ -28,8 +28,21 @@ struct TensorStatistics {
   void Observe(const float* data, int64_t size);
 
  private:
+  // Counts one batch into small tables that stay in the first cache: two, so that equal neighbours need not wait for each other.
+  class Counter {
+   public:
+    explicit Counter(TensorStatistics* owner) : owner_(owner) { even_.fill(0), odd_.fill(0); }
+    ~Counter();
+    void Add(const float* data, int64_t size, float largest, int64_t zeros);
+
+   private:
+    void Flush();
+    TensorStatistics* owner_;
+    std::array<uint32_t, kBins> even_, odd_;
+  };
+
   void Widen(int wanted);
-  void AddToHistogram(const float* data, int64_t size, float amax);
+  int64_t KeepFinite(const float* data, int64_t size, float* finite);
 };
 
 // A tensor's statistics with its lock. ``attached`` says that some graph computes it as it is named.

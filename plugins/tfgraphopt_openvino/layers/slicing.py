@@ -63,7 +63,8 @@ def _slice(w: Writer, node: Node) -> Sequence[Any]:
     names: Any = node.attrs["operands"]
     x = w.tensor(node.inputs[0])
     fill = w.tensor(node.inputs[1 + names.index("fill")]) if "fill" in names else w.like(x, 0)
-    cut = _Cut(w, x, *(_numbers(w, node, name, rank) for name in ("start", "size", "stride")), fill)
+    start, size, stride = (_numbers(w, node, name, rank) for name in ("start", "size", "stride"))
+    cut = _Cut(w, x, start, size, stride, fill)
     return [_MODES[text(node, "mode")](cut).output(0)]
 
 

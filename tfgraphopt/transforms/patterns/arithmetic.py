@@ -1,7 +1,7 @@
 """Rules of arithmetic that hold bit by bit.
 
-On floats x * 1 and x - 0 are not among them: TensorFlow's kernels flush denormal numbers to zero (measured on TF 2.21), and x + 0 loses the
-sign of -0. They are in the family ``strength``, which the pass "fuse" hosts.
+On floats x * 1 and x - 0 are not among them: TensorFlow's kernels flush denormal numbers to zero (measured on TF 2.21), and x + 0
+loses the sign of -0. They are in the family ``strength``, which the pass "fuse" hosts.
 """
 
 from __future__ import annotations
@@ -122,7 +122,9 @@ class SignBeforeEven(Pattern):
 
     def pattern(self, op: PatternOps, x: Value) -> Any:
         """``Abs(Neg(x))`` and the like."""
-        return op["Abs", "Square"](op["Neg", "Abs"](x).shared(), T=lambda t: t not in (DType.COMPLEX64, DType.COMPLEX128))
+        return op["Abs", "Square"](
+            op["Neg", "Abs"](x).shared(), T=lambda t: t not in (DType.COMPLEX64, DType.COMPLEX128)
+        )
 
     def rewrite(self, op: Draft, m: Match) -> Any:
         """The even op alone."""

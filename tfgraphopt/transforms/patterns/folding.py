@@ -1,7 +1,7 @@
 """Folding scales and shifts by constants into the weights before them: batch normalisation, whole or decomposed.
 
 Numbers change by rounding (the folded weights are computed in double precision and rounded once), so the pass "fuse" hosts these.
-Keras 3 leaves Convolution, BiasAdd, Mul, AddV2 of a batch normalisation; three small rules take that apart and one handles the op itself.
+Keras 3 leaves Convolution, BiasAdd, Mul, AddV2 of a batch normalisation; small rules take that apart and one handles the op.
 """
 
 from __future__ import annotations
@@ -257,7 +257,7 @@ class FoldPad(Pattern):
 
     def pattern(self, op: PatternOps, x: Value, paddings: Tensor, w: Value) -> Any:
         """``Conv2D(Pad(x), w)`` without padding of its own."""
-        return op.Conv2D(op.Pad(x, paddings), w, padding="VALID")
+        return op["Conv2D", "DepthwiseConv2dNative"](op.Pad(x, paddings), w, padding="VALID")
 
     def rewrite(self, op: Draft, m: Match) -> Any:
         """A convolution with explicit padding."""
@@ -266,4 +266,4 @@ class FoldPad(Pattern):
         if len(amounts) != 8 or any(amounts[2 * axis] or amounts[2 * axis + 1] for axis in (0, channel)):
             raise NoMatch("it pads images or channels")
         changed = {**m.root.attrs, "padding": "EXPLICIT", "explicit_paddings": tuple(amounts)}
-        return op.Conv2D(m.x, m.w, like=m.root.output, **changed)
+        return op[m.root.op](m.x, m.w, like=m.root.output, **changed)

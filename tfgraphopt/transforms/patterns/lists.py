@@ -100,7 +100,6 @@ def _check_axes(pack: Node, unpack: Node, part: Value) -> None:
         raise NoMatch(f"packed along axis {one}, unpacked along axis {two}")
 
 
-
 @attrs.frozen(slots=True)
 class PickFromPack(Pattern):
     """One element of a vector that was packed from scalars is that scalar (the usual way of computing with shapes)."""

@@ -307,4 +307,3 @@ class DropSelect(Pattern):
         if len(taken) != 1 or not same_static_shape(chosen, m.root.output):
             raise NoMatch("the condition is not the same everywhere, or the operand is broadcast")
         return chosen
-

@@ -1,4 +1,4 @@
-"""Cheaper forms of the same arithmetic. They may change the last bits, denormals or the sign of a zero: the pass "fuse" hosts them."""
+"""Cheaper forms of the same arithmetic, hosted by "fuse": they may change the last bits, denormals or the sign of a zero."""
 
 from __future__ import annotations
 
@@ -14,7 +14,14 @@ from tfgraphopt.transforms.patterns.facts import axes_of, integers, keeps_shape
 from tfgraphopt.transforms.patterns.folding import FUSE, rounded
 
 _FLOATS = frozenset({DType.FLOAT, DType.HALF, DType.DOUBLE, DType.BFLOAT16})
-_NEUTRAL = {"Add": (0.0, -0.0), "AddV2": (0.0, -0.0), "Mul": (1.0,), "Sub": (0.0, -0.0), "RealDiv": (1.0,), "Pow": (1.0,)}
+_NEUTRAL = {
+    "Add": (0.0, -0.0),
+    "AddV2": (0.0, -0.0),
+    "Mul": (1.0,),
+    "Sub": (0.0, -0.0),
+    "RealDiv": (1.0,),
+    "Pow": (1.0,),
+}
 _PRODUCTS = ("MatMul", "BatchMatMul", "BatchMatMulV2")
 
 

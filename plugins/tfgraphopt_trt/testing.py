@@ -1,0 +1,128 @@
+"""One-line contracts for converters and layers, besides those of :mod:`tfgraphopt.testing`.
+
+    test_soft_cap = converter_contract(soft_cap, layers=[SOFT_CAP], makers={"AcmeSoftCap": make})
+    test_layer = layer_contract(SOFT_CAP, CASES)
+
+TensorFlow is the oracle; no GPU and no TensorRT are needed. Where TensorRT is installed, it is asked as well.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import attrs
+import numpy as np
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from tfgraphopt.errors import MissingDependency
+from tfgraphopt.ir import AttrValue, DType, Graph, Module, Node, Shape, TensorType
+from tfgraphopt.testing import contracts
+from tfgraphopt.testing.contracts import EXAMPLES, Test
+from tfgraphopt.testing.op_makers import Maker
+from tfgraphopt.testing.strategies import from_op
+from tfgraphopt_trt.builder import Unsupported
+from tfgraphopt_trt.converter import Converter, convert
+from tfgraphopt_trt.layerdef import LayerDef
+from tfgraphopt_trt.layers import all_layers, layer_map, layer_table
+from tfgraphopt_trt.meaning import evaluate
+
+Array = NDArray[Any]
+
+
+def converter_contract(
+    item: Converter,
+    *,
+    op: str = "",
+    layers: Iterable[LayerDef] = (),
+    makers: Mapping[str, Maker] | None = None,
+    graphs: st.SearchStrategy[Module] | None = None,
+    rtol: float = 1e-5,
+    atol: float = 1e-6,
+    examples: int = EXAMPLES,
+) -> Test:
+    """A test of a converter: what it accepts computes what TensorFlow computes, and a refusal has a reason.
+
+    Args:
+        op: which of its ops, when it has several.
+        layers: layers of yours that it writes, besides the shipped ones.
+        makers: how to add a node of the op to a graph that grows, for ops that the strategies do not know.
+        graphs: modules with a node of the op, instead of those that the strategies make.
+    """
+    name = op or item.ops[0]
+    every = (*all_layers(), *layers)
+    known, table = layer_map(every), layer_table(every)
+
+    def compute(fragment: Any, values: dict[str, Any]) -> Sequence[Any]:
+        return evaluate(fragment.graph, known, [values[v.name] for v in fragment.operands])
+
+    return contracts.converter_contract(
+        name,
+        convert=lambda node: convert(item, node, table),
+        refusal=Unsupported,
+        evaluate=compute,
+        graphs=graphs if graphs is not None else from_op(name, makers=makers),
+        rtol=rtol,
+        atol=atol,
+        examples=examples,
+    )
+
+
+@attrs.frozen(slots=True)
+class LayerCase:
+    """One use of a layer: its operands as arrays, and its attributes."""
+
+    arrays: tuple[Array, ...]
+    attributes: Mapping[str, AttrValue] = attrs.field(factory=dict)
+
+    def node(self, layer: LayerDef, unknown: bool = False) -> Node:
+        """The layer alone in a graph, all dimensions of its operands known or none of them."""
+        graph = Graph("case", layer_table((*all_layers(), layer)), dialect="trt")
+        inputs = [graph.add_input(f"x{i}", _type(a, unknown)) for i, a in enumerate(self.arrays)]
+        node = graph.add(layer.op, inputs, dict(self.attributes), name="layer")
+        graph.set_outputs(node.outputs)
+        return node
+
+
+def _type(array: Array, unknown: bool) -> TensorType:
+    dims = [None if unknown else d for d in array.shape]
+    return TensorType(DType.of_numpy(array.dtype), Shape(dims))
+
+
+def layer_contract(layer: LayerDef, cases: st.SearchStrategy[LayerCase], examples: int = EXAMPLES) -> Test:
+    """A test of a layer: its shape rule announces what its meaning computes, with all dimensions known and with none."""
+
+    def infer(case: LayerCase) -> Sequence[TensorType]:
+        return [v.type for unknown in (False, True) for v in case.node(layer, unknown).outputs]
+
+    def compute(case: LayerCase) -> Sequence[Array]:
+        results = evaluate(case.node(layer).graph, layer_map((*all_layers(), layer)), case.arrays)
+        return [*results, *results]
+
+    return contracts.layer_contract(infer, compute, cases, examples)
+
+
+def network_contract(layer: LayerDef, *cases: LayerCase) -> Callable[[], None]:
+    """A test that TensorRT takes the layer and infers for each case what its shape rule announces; skipped without TensorRT."""
+
+    def test() -> None:
+        import pytest
+
+        from tfgraphopt_trt.build_log import BuildLog, make_logger
+        from tfgraphopt_trt.emit import emit_network
+        from tfgraphopt_trt.tensorrt_api import load
+
+        try:
+            tensorrt = load()
+        except MissingDependency as error:
+            pytest.skip(error.why)
+        log = BuildLog()
+        builder = tensorrt.module.Builder(make_logger(tensorrt.module, log))
+        for case in cases:
+            graph = case.node(layer).graph
+            made = emit_network(graph, layer_map((*all_layers(), layer)), tensorrt, builder, log)
+            assert made.network.num_layers > 0, f"{layer.op} emits nothing"
+            assert np.all([o in made.outputs for o in (f"TensorRTOutputPH_{i}" for i in range(len(graph.outputs)))])
+
+    return test

@@ -1,0 +1,1 @@
+"""OpenVINO as an engine: mappings against numpy, engines inside TensorFlow against TensorFlow."""

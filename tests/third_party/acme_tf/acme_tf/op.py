@@ -1,0 +1,23 @@
+"""The op: what tfgraphopt is told of it, and the library that lets TensorFlow run it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tfgraphopt.ir import ArgDef, AttrDef, DType, OpDef
+from tfgraphopt.native import load_op_library
+
+OP = OpDef(
+    "AcmeSoftCap",
+    inputs=(ArgDef("x", type_attr="T"),),
+    outputs=(ArgDef("y", type_attr="T"),),
+    attrs=(AttrDef("T", "type", DType.FLOAT, True), AttrDef("cap", "float", 30.0, True)),
+    infer=lambda inputs, attributes: [inputs[0].type],
+    doc="cap * tanh(x / cap), element by element.",
+)
+"""With this, graphs that have the op can be optimised in a process that cannot run it."""
+
+
+def load() -> None:
+    """Register the op with TensorFlow in this process; it is compiled the first time."""
+    load_op_library("acme_soft_cap", [Path(__file__).with_name("soft_cap.cc")])
