@@ -26,16 +26,29 @@ def write_pages(folder: Path) -> None:
 
 def hooks_page(tables: Tables) -> Iterable[str]:
     """Every hook with its exact signature and its documentation, by the module that specifies it."""
-    yield from ("# Hooks", "", "Implement a hook with `@tfgraphopt.hookimpl`; a hook of a plugin that may be absent, with")
+    yield from (
+        "# Hooks",
+        "",
+        "Implement a hook with `@tfgraphopt.hookimpl`; a hook of a plugin that may be absent, with",
+    )
     yield from ("`@tfgraphopt.hookimpl(optionalhook=True)`.", "")
     for module in spec_modules():
         yield from (f"## {module.__name__}", "", markdown(module.__doc__), "")
         for name, function in hooks_of(module).items():
-            yield from (f"### {name}", "", "```python", signature(name, function), "```", "", markdown(function.__doc__), "")
+            yield from (
+                f"### {name}",
+                "",
+                "```python",
+                signature(name, function),
+                "```",
+                "",
+                markdown(function.__doc__),
+                "",
+            )
 
 
 def spec_modules() -> list[ModuleType]:
-    """The modules of hook specifications: the framework's and those of installed plugins, each the module ``hookspecs`` of its package."""
+    """The modules of hook specifications: module ``hookspecs`` of the framework and of the packages of installed plugins."""
     packages = {point.value.partition(".")[0] for point in entry_points(group="tfgraphopt")}
     names = (f"{package}.hookspecs" for package in sorted(packages))
     return [importlib.import_module(name) for name in names if find_spec(name)]
@@ -64,12 +77,26 @@ def passes_page(tables: Tables) -> Iterable[str]:
     from tfgraphopt.config import Config
     from tfgraphopt.optimize import pipeline_of
 
-    yield from ("# Passes", "", "The default pipeline:", "", "```text", *str(pipeline_of(Config(), tables)).split(","), "```", "")
+    yield from (
+        "# Passes",
+        "",
+        "The default pipeline:",
+        "",
+        "```text",
+        *str(pipeline_of(Config(), tables)).split(","),
+        "```",
+        "",
+    )
     for item in tables.items("tfgraphopt_passes"):
         row = describe(item)
         yield from (f"## {row['name']}", "", markdown(item.__doc__), "")
         if row["options"]:
-            yield from ("| option | default |", "| --- | --- |", *(f"| `{k}` | `{v}` |" for k, v in row["options"].items()), "")
+            yield from (
+                "| option | default |",
+                "| --- | --- |",
+                *(f"| `{k}` | `{v}` |" for k, v in row["options"].items()),
+                "",
+            )
         for word in ("after", "before", "needs", "provides", "drops"):
             if row[word]:
                 yield from (f"*{word}*: {', '.join(row[word])}", "")
@@ -78,7 +105,11 @@ def passes_page(tables: Tables) -> Iterable[str]:
 def ops_page(tables: Tables) -> Iterable[str]:
     """Every TensorFlow op that a shipped converter converts, with its arguments and what its converter says."""
     converters: dict[str, Any] = dict(tables.table("tfgraphopt_trt_converters"))
-    yield from ("# Supported ops", "", f"{len(converters)} op types. Types: float32, float16, bfloat16, int32, int64, bool where")
+    yield from (
+        "# Supported ops",
+        "",
+        f"{len(converters)} op types. Types: float32, float16, bfloat16, int32, int64, bool where",
+    )
     yield from ("TensorRT has them; every refusal carries its reason (`tfgraphopt explain`).", "")
     yield from ("| op | constants it needs | notes |", "| --- | --- | --- |")
     for op, converter in sorted(converters.items()):

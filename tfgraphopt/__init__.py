@@ -9,7 +9,7 @@ from tfgraphopt.errors import TfGraphOptError
 from tfgraphopt.hookspecs import hookimpl
 
 if TYPE_CHECKING:
-    from tfgraphopt.classic import create_inference_graph
+    from tfgraphopt.classic import calib_graph_to_infer_graph, create_inference_graph
     from tfgraphopt.optimize import Result, optimize_graph_def
     from tfgraphopt.passes import Pass
     from tfgraphopt.pipeline import Pipeline
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _LAZY = {
+    "calib_graph_to_infer_graph": "tfgraphopt.classic",
     "create_inference_graph": "tfgraphopt.classic",
     "optimize_graph_def": "tfgraphopt.optimize",
     "Result": "tfgraphopt.optimize",
@@ -25,7 +26,8 @@ _LAZY = {
 }
 
 __all__ = [
-    "Config", "Pass", "Pipeline", "Result", "ShapeRange", "TfGraphOptError", "create_inference_graph", "hookimpl", "optimize_graph_def",
+    "Config", "Pass", "Pipeline", "Result", "ShapeRange", "TfGraphOptError", "calib_graph_to_infer_graph",
+    "create_inference_graph", "hookimpl", "optimize_graph_def",
 ]  # fmt: skip
 
 

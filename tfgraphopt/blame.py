@@ -73,7 +73,9 @@ class SameNumbers:
     tolerance: float
 
     @classmethod
-    def of(cls, graph_def: GraphDef, outputs: Sequence[str], feeds: Mapping[str, Array], tolerance: float) -> SameNumbers:
+    def of(
+        cls, graph_def: GraphDef, outputs: Sequence[str], feeds: Mapping[str, Array], tolerance: float
+    ) -> SameNumbers:
         """The judge whose measure is ``graph_def`` itself.
 
         Raises:

@@ -46,7 +46,9 @@ class RuleReport:
         return attrs.asdict(self)
 
 
-def explain_rule_in(graph_def: GraphDef, outputs: Sequence[str], name: str, config: Config, tables: Tables) -> RuleReport:
+def explain_rule_in(
+    graph_def: GraphDef, outputs: Sequence[str], name: str, config: Config, tables: Tables
+) -> RuleReport:
     """Run the pipeline up to the pass that hosts rule ``name``, and ask the rule about every node that it could begin at.
 
     Raises:

@@ -13,6 +13,7 @@ import attrs
 import pluggy
 
 if TYPE_CHECKING:
+    from tfgraphopt.calibration import Calibration
     from tfgraphopt.ir import OpDef
     from tfgraphopt.passes import Instrument, Pass
     from tfgraphopt.report import Report
@@ -108,6 +109,18 @@ def _is_runtime(item: object) -> bool:
 @contributes("engine runtimes", _is_runtime, lambda item: (item.name,))
 def tfgraphopt_runtimes() -> Iterable[EngineRuntime]:  # type: ignore[empty-body]
     """What makes a process able to run the plugin's engine nodes; loaded by ``import tfgraphopt.runtime``."""
+
+
+def _is_calibration(item: object) -> bool:
+    from tfgraphopt.calibration import Calibration
+
+    return isinstance(item, Calibration)
+
+
+@hookspec
+@contributes("calibrations", _is_calibration, lambda item: (item.name,))
+def tfgraphopt_calibrations() -> Iterable[Calibration]:  # type: ignore[empty-body]
+    """Calibration for precisions that need to know the ranges of tensors."""
 
 
 @hookspec

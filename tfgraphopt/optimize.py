@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import attrs
 
 from tfgraphopt import plugins
+from tfgraphopt.calibration import CalibrationRequest, calibration_of
 from tfgraphopt.config import Config
 from tfgraphopt.errors import PluginError
 from tfgraphopt.graphdef import GraphDef, export_graph_def, import_graph_def, tf_op_table
@@ -47,6 +48,7 @@ def optimize_graph_def(
     *,
     tables: Tables | None = None,
     instruments: Sequence[Instrument] = (),
+    calibration_data: Iterable[Any] | None = None,
     progress: Progress = _silent,
 ) -> Result:
     """Optimise a frozen GraphDef.
@@ -57,6 +59,8 @@ def optimize_graph_def(
         config: options; FP32 TensorRT engines for batch 1 by default.
         tables: plugins to use; all installed ones by default.
         instruments: to put around the passes, besides verification, timing and those of plugins.
+        calibration_data: batches to find the ranges of tensors on, for precision int8: a mapping of input names to arrays each, a
+            tuple in the order of the inputs, or the array of the only input.
         progress: called with (what, done, total).
 
     Raises:
@@ -66,6 +70,9 @@ def optimize_graph_def(
     """
     config = config or Config()
     tables = tables or plugins.load(strict=config.strict)
+    if calibration_data is not None:
+        request = CalibrationRequest(graph_def, outputs, config, tables, calibration_data, progress)
+        config = calibration_of(tables, config.precision).calibrate(request)
     report = Report(plugins=[str(p) for p in tables.plugins])
     report.messages += [str(f) for f in tables.failures]
     started = time.perf_counter()

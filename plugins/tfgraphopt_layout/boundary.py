@@ -1,9 +1,9 @@
 """layout-boundary: model inputs and outputs that callers have, or want, with their axes in another order.
 
-The option is ``Config(options={"layout": {"inputs": {"image": (0, 3, 1, 2)}, "outputs": {"features": (0, 3, 1, 2)}}})``: names of
-the model's inputs and outputs, and the order (axis i of the caller's tensor is axis ``order[i]`` of the model's). The graph gets a
-TensorFlow Transpose there, so the fallback, the shapes of the profiles and everything that stays in TensorFlow agree with it, and
-the ``layout`` pass cancels it inside the engine.
+The option is ``Config(options={"layout": {"inputs": {"image": (0, 3, 1, 2)}, "outputs": {"features": (0, 3, 1, 2)}}})``:
+names of the model's inputs and outputs, and the order (axis i of the caller's tensor is axis ``order[i]`` of the model's).
+The graph gets a TensorFlow Transpose there, so the fallback, the shapes of the profiles and everything that stays in TensorFlow
+agree with it, and the ``layout`` pass cancels it inside the engine. Shape ranges of such inputs are given in the caller's order.
 """
 
 from __future__ import annotations

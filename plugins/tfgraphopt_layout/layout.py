@@ -46,8 +46,8 @@ class Layout(Pass):
 def lay_out(graph: Graph, rules: Mapping[str, LayoutRule], nominal: int = 8) -> None:
     """Rewrite ``graph`` in place so that its transposes move as few bytes as the search finds, never more than before.
 
-    A rewritten graph may show the search orders that it could not see before (a rule gives one answer where axes of size one could
-    stand anywhere), so it is repeated until it finds nothing.
+    A rewritten graph may show the search orders that it could not see before (a rule gives one answer where axes of size one
+    could stand anywhere), so it is repeated until it finds nothing.
     """
     for _ in range(MOST_SEARCHES):
         problem = Problem.of(graph, rules, nominal)

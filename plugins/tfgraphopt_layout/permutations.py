@@ -61,7 +61,10 @@ def without(perm: Perm, dropped: Sequence[int]) -> Perm:
 
 
 def insertion(perm: Perm, added: Sequence[int]) -> Perm:
-    """The inverse of :func:`without`: an order of all axes in which each of ``added`` follows the axis that it follows by nature."""
+    """The inverse of :func:`without`: an order of all axes in which each of ``added`` stays behind its predecessor.
+
+    ``perm`` is the order of the other axes, counted without ``added``.
+    """
     fresh = set(added)
     kept = [a for a in range(len(perm) + len(fresh)) if a not in fresh]
     behind: dict[int, list[int]] = {-1: []}

@@ -1,8 +1,9 @@
 """The layout problem of a graph: which layer works in which order, so that as few bytes as possible are permuted.
 
 Transposes are taken out of the picture: a tensor and its transposes are one :class:`Root`, which its producer makes in one order
-and its readers want in others. Each order that a reader wants and the producer does not make costs the bytes of the tensor once. Orders that differ only
-in where axes of size one stand cost no bytes but a layer; among solutions of equal bytes those with fewer layers are better.
+and its readers want in others. Each order that a reader wants and the producer does not make costs the bytes of the tensor once.
+Orders that differ only in where axes of size one stand cost no bytes but a layer; among solutions of equal bytes those with fewer
+layers are better.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ LAYER_BITS = 24
 
 @attrs.frozen(slots=True, eq=False)
 class Reader:
-    """Something that reads a root, or a transpose of it in order ``perm``: operand ``index`` of ``node``, or the graph's result."""
+    """Something that reads a root, or a transpose of it in order ``perm``: an operand of ``node``, or a result of the graph."""
 
     node: Node | None
     index: int
@@ -33,8 +34,8 @@ class Reader:
 class Root:
     """A tensor that no transpose makes, with everything that reads it or a transpose of it.
 
-    ``weight`` is its bytes (0 for constants, which are permuted once and for all), ``dims`` its dimensions as the graph has them
-    before it is rewritten.
+    ``weight`` is its bytes (0 for constants, which are permuted once and for all), ``dims`` its dimensions as the graph has
+    them before it is rewritten.
     """
 
     value: Value

@@ -149,9 +149,9 @@ class _Rewriting:
         if tensor is not None:
             mixed = Tensor.of(tensor.numpy()[list(order)], tensor.dtype)
             return graph.add(CONSTANT, [], {"value": mixed}, name=f"{node.name}/list", before=place, origin=node.origin).output
-        indices = graph.add(
-            CONSTANT, [], {"value": Tensor.of(np.array(order, np.int32))}, name=f"{node.name}/order", before=place, origin=node.origin
-        ).output
+        numbers = Tensor.of(np.array(order, np.int32))
+        name, origin = f"{node.name}/order", node.origin
+        indices = graph.add(CONSTANT, [], {"value": numbers}, name=name, before=place, origin=origin).output
         return graph.add(
             GATHER, [values, indices], {"axis": 0, "batch_dims": 0, "mode": "default"}, name=f"{node.name}/list", before=place,
             origin=node.origin,

@@ -31,7 +31,7 @@ class Scramble:
 
 @attrs.frozen(slots=True)
 class Carried:
-    """A layer on permuted tensors: with attributes ``changed``, on operands in the orders ``inputs``, it gives results in the orders ``outputs``.
+    """A layer on permuted tensors: changed, and given operands in some orders, it gives results in some orders.
 
     Attributes:
         inputs, outputs: one order for every operand and result, of its rank.

@@ -1,8 +1,8 @@
 """Descent on the layout problem: proposals for many layers at once, of which a minimum cut accepts the best subset.
 
-Each step is a fusion move (Lempitsky et al. 2010) over higher-order terms of the kind of Kohli et al. (2009): of the proposals, the
-subset that permutes the fewest bytes is taken, and it is taken only when that is fewer than before. So the cost never rises, and
-the search ends.
+Each step is a fusion move (Lempitsky et al. 2010) over higher-order terms of the kind of Kohli et al. (2009): of the proposals,
+the subset that permutes the fewest bytes is taken, and only when that is fewer than before. So the cost never rises, and the
+search ends.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def _touched(problem: Problem, nodes: Iterable[Node]) -> Iterator[Root]:
 
 @attrs.frozen(slots=True)
 class _Tier:
-    """One part of the cost of a root: who makes it, in which order now and with the proposal, and what each further order costs."""
+    """One part of the cost of a root: who makes it, in which order now and then, and what each further order costs."""
 
     producer: Node | None
     made: tuple[Perm, Perm]
@@ -121,7 +121,10 @@ class _Fusion:
     def _add_order(
         self, tier: _Tier, made: tuple[bool, bool], always: bool, keeping: list[int], taking: list[int]
     ) -> None:
-        """The cost of one order, as edges. A product of terms that no cut can express becomes a bound that is exact as things are."""
+        """The cost of one order, as edges.
+
+        A product of terms that no cut can express becomes an upper bound that is exact as things are, so nothing gets worse.
+        """
         if made == (True, True):
             return
         mine = self._place(tier.producer) if tier.producer is not None and made[0] != made[1] else -1

@@ -1,4 +1,4 @@
-"""build-openvino: turn every lowered segment into an OpenVINO model, compile it to see that it can be, and make it the node's plan."""
+"""build-openvino: turn every lowered segment into an OpenVINO model, compile it as a check, and make it the node's plan."""
 
 from __future__ import annotations
 
@@ -57,8 +57,8 @@ class BuildOpenVino(Pass):
 def properties(config: Config) -> dict[str, str]:
     """OpenVINO's properties for the compilation of an engine.
 
-    Computation is in single precision unless the caller allows less (OpenVINO's default is whatever the CPU is fastest in). Threads
-    are not pinned: they share the cores with TensorFlow's.
+    Computation is in single precision unless the caller allows less (OpenVINO's default is whatever the CPU is fastest in).
+    Threads are not pinned: they share the cores with TensorFlow's.
 
     Raises:
         ConfigError: the option ``openvino`` is no mapping of words.
@@ -109,7 +109,9 @@ class _Builder:
             model.reshape({i: ov.PartialShape([_dimension(ov, r) for r in ranges]) for i, ranges in enumerate(shape)})
             ov.Core().compile_model(model, "CPU", dict(self.properties))
         except RuntimeError as error:
-            raise EngineBuildFailed(f"OpenVINO refuses the model of {body.name}", why=str(error).strip().splitlines()[-1]) from error
+            raise EngineBuildFailed(
+                f"OpenVINO refuses the model of {body.name}", why=str(error).strip().splitlines()[-1]
+            ) from error
         if all(low == high for ranges in shape for low, high in ranges):
             _check_outputs(model, body)
 

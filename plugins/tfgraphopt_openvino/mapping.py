@@ -128,7 +128,9 @@ def write_layer(writer: Writer, mappings: Mapping[str, OpenVinoLayer], node: Nod
     try:
         outputs = mapping.emit(writer, node)
     except (RuntimeError, TypeError, ValueError, LayerError) as error:
-        raise Unmapped(f"OpenVINO refuses {node.op}: {str(error).splitlines()[-1] if str(error) else error!r}") from error
+        raise Unmapped(
+            f"OpenVINO refuses {node.op}: {str(error).splitlines()[-1] if str(error) else error!r}"
+        ) from error
     for value, output in zip(node.outputs, outputs, strict=True):
         theirs = writer.type_of(output)
         if theirs.dtype is not value.dtype or not theirs.shape.compatible(value.shape):

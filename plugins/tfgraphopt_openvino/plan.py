@@ -59,7 +59,9 @@ def _volume(variant: Variant) -> int:
     return total
 
 
-def pack(model: Any, graph: Graph, shapes: Sequence[Variant], properties: Mapping[str, str], openvino: OpenVino) -> bytes:
+def pack(
+    model: Any, graph: Graph, shapes: Sequence[Variant], properties: Mapping[str, str], openvino: OpenVino
+) -> bytes:
     """The plan of ``model``, which computes ``graph``; the same bytes for the same arguments."""
     xml, weights = _serialized(model, openvino)
     lines = [_MAGIC]

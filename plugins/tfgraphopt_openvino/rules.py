@@ -26,7 +26,9 @@ def _unmapped(layer: Node, config: Config, tables: Tables) -> str | None:
 _LIMIT = 2**31
 _SMALL = frozenset({"Shape", "ShapeN", "Size", "Rank", "ArgMax", "ArgMin", "InvertPermutation", "Range"})
 """Ops whose int64 results are positions and sizes, which 32 bits hold."""
-_LOOKUPS = frozenset({"Gather", "GatherV2", "GatherNd", "OneHot", "ScatterNd", "TensorScatterUpdate", "ReverseSequence"})
+_LOOKUPS = frozenset(
+    {"Gather", "GatherV2", "GatherNd", "OneHot", "ScatterNd", "TensorScatterUpdate", "ReverseSequence"}
+)
 """Ops that read int64 operands as positions."""
 _STEPS = 64
 

@@ -16,10 +16,10 @@ from tfgraphopt_precision.modes import mode_of
 from tfgraphopt_precision.plan import FLOAT32, LayerPrecision, PrecisionPlan
 from tfgraphopt_precision.precision import STATES, State, decider_of, impose, record
 from tfgraphopt_precision.rewriting import rewrite
-from tfgraphopt_precision.settings import Settings
 from tfgraphopt_trt.advisors import BuildAdvisor
 from tfgraphopt_trt.build_log import LayerRow
 from tfgraphopt_trt.build_options import BuildOptions, BuildResult
+from tfgraphopt_trt.builder_process import BuilderDied
 from tfgraphopt_trt.emit import EmitError
 
 _KINDS: Mapping[DType, str] = {DType.HALF: "Half", DType.BFLOAT16: "BFloat16"}
@@ -33,8 +33,8 @@ def _state(segment: str, ctx: Context) -> State | None:
 
 def _options(segment: str, ctx: Context, options: BuildOptions) -> BuildOptions:
     """Ask for the table of kernels where a plan is to be audited."""
-    audited = _state(segment, ctx) is not None and Settings.of(ctx.config).audit
-    return attrs.evolve(options, layer_table=True) if audited else options
+    state = _state(segment, ctx)
+    return attrs.evolve(options, layer_table=True) if state is not None and state.settings.audit else options
 
 
 # -- refusals ------------------------------------------------------------------------------------------------------------
@@ -42,12 +42,12 @@ def _options(segment: str, ctx: Context, options: BuildOptions) -> BuildOptions:
 
 def _refused(segment: str, ctx: Context, error: EngineBuildFailed) -> bool:
     """Put the layers that the error names into float32, or the whole segment when it names none or it was tried often."""
-    state, settings = _state(segment, ctx), Settings.of(ctx.config)
-    if state is None or not state.plan.low or state.attempts > settings.attempts:
+    state = _state(segment, ctx)
+    if state is None or not state.plan.low or state.attempts > state.settings.attempts or _is_exhaustion(error):
         return False
     state.attempts += 1
     guilty = _named(state.plan, error)
-    last = not guilty or state.attempts > settings.attempts
+    last = not guilty or state.attempts > state.settings.attempts
     reason = (error.why or error.what).strip().splitlines()[0]
     chosen = state.plan.low if last else guilty
     for name in chosen:
@@ -55,8 +55,13 @@ def _refused(segment: str, ctx: Context, error: EngineBuildFailed) -> bool:
         state.pins[name] = attrs.evolve(old, precision=FLOAT32, reason=f"TensorRT: {reason}", origin="builder")
     what = "all its layers" if last else ", ".join(chosen)
     ctx.report.say(f"{segment}: TensorRT refused {state.plan.mode}; built again with {what} in float32 ({reason})")
-    _impose_again(ctx.module.lowered[segment], state, ctx, settings)
+    _impose_again(ctx.module.lowered[segment], state, ctx)
     return True
+
+
+def _is_exhaustion(error: EngineBuildFailed) -> bool:
+    """Whether the builder ran out of time or memory, which another precision would not change."""
+    return isinstance(error, BuilderDied) and error.reason in ("timeout", "memory")
 
 
 def _named(plan: PrecisionPlan, error: EngineBuildFailed) -> tuple[str, ...]:
@@ -67,17 +72,17 @@ def _named(plan: PrecisionPlan, error: EngineBuildFailed) -> tuple[str, ...]:
     return tuple(name for name in plan.low if nodes & {name, *plan.layers[name].nodes})
 
 
-def _impose_again(graph: Graph, state: State, ctx: Context, settings: Settings) -> None:
+def _impose_again(graph: Graph, state: State, ctx: Context) -> None:
     """The plan with the pins: from the original body, unless another pass has worked on the body since."""
     if graph.version == state.version:
         mode = mode_of(state.plan.mode)
-        decider = decider_of(graph.name, mode, settings, ctx.tables, state.pins)
+        decider = decider_of(graph.name, mode, state.settings, ctx.tables, state.pins)
         state.plan = decider.decide(state.original)
-        impose(graph, state, ctx, settings.nominal)
+        impose(graph, state, ctx)
         return
     state.plan = attrs.evolve(state.plan, layers={**state.plan.layers, **state.pins})
     rewrite(graph, graph, dict.fromkeys(state.pins, DType.FLOAT))
-    record(graph, state.plan, ctx, settings.nominal)
+    record(graph, state, ctx)
 
 
 # -- audit ---------------------------------------------------------------------------------------------------------------
@@ -90,7 +95,7 @@ def _built(segment: str, ctx: Context, result: BuildResult) -> None:
         return
     found = audit(state.plan, result.table)
     ctx.report.segments[segment].details["precision"]["audit"] = found
-    if found["kernels"] == 0 and Settings.of(ctx.config).audit:
+    if found["kernels"] == 0 and state.settings.audit:
         ctx.report.say(f"{segment}: the builder gave no table of kernels; its precisions could not be compared with the plan")
     for mismatch in found["mismatches"]:
         ctx.report.say(f"{segment}: {mismatch}")

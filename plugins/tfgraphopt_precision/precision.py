@@ -23,15 +23,18 @@ from tfgraphopt_precision.slots import CAST
 
 RULES_HOOK = "tfgraphopt_precision_rules"
 STATES = "precision.states"
+REST = "precision.rest"
+"""A fact that the INT8 plugin leaves: the precision of the layers that it does not quantise."""
 LOWERED = "lowered"
 
 
 @attrs.define(slots=True)
 class State:
-    """What the pass did to one body: the body as it was, the plan, and the version that it left the body in."""
+    """What the pass did to one body: the body as it was, the plan, the settings, and the version that it left the body in."""
 
     original: Graph
     plan: PrecisionPlan
+    settings: Settings
     version: int = -1
     pins: dict[str, LayerPrecision] = attrs.field(factory=dict)
     attempts: int = 0
@@ -58,7 +61,7 @@ class Precision(Pass):
         return self._mode(ctx) in MODES
 
     def _mode(self, ctx: Context) -> str:
-        mode = ctx.config.precision if self.mode is None else self.mode
+        mode = _wanted(ctx) if self.mode is None else self.mode
         if self.mode not in (None, FLOAT32):
             mode_of(mode)
         return str(mode)
@@ -71,13 +74,18 @@ class Precision(Pass):
         if state is not None and state.version == graph.version and state.plan.mode == mode.name:
             return
         decider = decider_of(graph.name, mode, settings, ctx.tables)
-        state = states[graph.name] = State(copied(graph), decider.decide(graph))
-        impose(graph, state, ctx, settings.nominal)
+        state = states[graph.name] = State(copied(graph), decider.decide(graph), settings)
+        impose(graph, state, ctx)
 
     def _settings(self, config: Config) -> Settings:
         given = dict(config.options.get("precision", {}))
         given.update({name: path for name, path in (("plan", self.plan), ("ranges", self.ranges)) if path})
         return Settings.of(attrs.evolve(config, options={**config.options, "precision": given}))
+
+
+def _wanted(ctx: Context) -> str:
+    """The configuration's precision; for int8 what the INT8 plugin leaves the other layers to."""
+    return str(ctx.facts.get(REST, FLOAT32)) if ctx.config.precision == "int8" else str(ctx.config.precision)
 
 
 def decider_of(
@@ -98,20 +106,20 @@ def assignment(plan: PrecisionPlan) -> dict[str, DType]:
     return {name: DType.FLOAT if layer.precision == FLOAT32 else low for name, layer in plan.layers.items()}
 
 
-def impose(graph: Graph, state: State, ctx: Context, nominal: int) -> None:
+def impose(graph: Graph, state: State, ctx: Context) -> None:
     """Let ``graph`` be the original body under the state's plan, and record the plan in the report."""
     wanted = assignment(state.plan)
     if not is_assigned(graph, wanted):
         rewrite(state.original, graph, wanted)
     state.version = graph.version
-    record(graph, state.plan, ctx, nominal)
+    record(graph, state, ctx)
 
 
-def record(graph: Graph, plan: PrecisionPlan, ctx: Context, nominal: int) -> None:
+def record(graph: Graph, state: State, ctx: Context) -> None:
     """Put the plan, its casts and its table into the segment's report."""
     segment = ctx.report.segments.get(graph.name)
     if segment is not None:
-        segment.details.setdefault("precision", {}).update(summary(graph, plan, nominal))
+        segment.details.setdefault("precision", {}).update(summary(graph, state.plan, state.settings.nominal))
 
 
 def summary(graph: Graph, plan: PrecisionPlan, nominal: int) -> dict[str, Any]:

@@ -19,6 +19,8 @@ from tfgraphopt_trt.simplify.steps import HOST
 from tfgraphopt_trt.support import LAYERS_HOOK
 
 CONSTANT = "trt.constant"
+DEQUANTIZE = "trt.dequantize"
+"""Never folded: it tells TensorRT that the constant in front of it is to be used as integers."""
 MOST_ROUNDS = 16
 
 
@@ -64,7 +66,7 @@ def until_stable(graph: Graph, apply: Callable[[], object]) -> None:
 def fold_constants(graph: Graph, layers: Mapping[str, LayerDef], max_bytes: int = 1 << 26) -> None:
     """Compute the layers that read constants only, and shape tensors all of whose numbers are known."""
     for node in graph:
-        if node.op == CONSTANT or not node.inputs:
+        if node.op in (CONSTANT, DEQUANTIZE) or not node.inputs:
             continue
         tensors = _computed(node, layers, max_bytes)
         if tensors is not None:

@@ -41,7 +41,8 @@ def _choose(ctx: Context) -> EngineKind:
         return _best(ctx, kinds)
     if wanted not in kinds:
         raise ConfigError(
-            f"no plugin provides the engine {wanted!r}", hint=f"there are {', '.join(sorted(kinds))}; see tfgraphopt plugins"
+            f"no plugin provides the engine {wanted!r}",
+            hint=f"there are {', '.join(sorted(kinds))}; see tfgraphopt plugins",
         )
     return kinds[wanted]
 

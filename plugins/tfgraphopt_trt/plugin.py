@@ -21,6 +21,7 @@ from tfgraphopt_trt.lower import Lower
 from tfgraphopt_trt.segment import Segment
 from tfgraphopt_trt.support import RULES
 
+
 @hookimpl
 def tfgraphopt_addhooks(pluginmanager: pluggy.PluginManager) -> None:
     """Open the hooks for converters, layers and segment rules."""

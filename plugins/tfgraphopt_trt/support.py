@@ -1,4 +1,4 @@
-"""Which nodes can go into an engine: rules first, then the converter itself is run, so that support and conversion cannot drift."""
+"""Which nodes can go into an engine: rules, then the converter itself is run, so that support and conversion cannot drift."""
 
 from __future__ import annotations
 

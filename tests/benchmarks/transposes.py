@@ -2,9 +2,9 @@
 
     python -m benchmarks.transposes ResNet50 MobileNetV2      (from tests/; all cached models without arguments)
 
-Prints one line a model: layers and elementwise layers of the built networks, transposes that move data in them, megabytes permuted
-before and after the layout pass (unknown dimensions counted as 8), the largest error of the bodies' meaning against TensorFlow
-relative to the largest output, and seconds spent in the passes and in the builder.
+Prints one line a model: layers and elementwise layers of the built networks, transposes that move data in them, megabytes
+permuted before and after the layout pass (unknown dimensions counted as 8), the largest error of the bodies' meaning against
+TensorFlow relative to the largest output, and seconds spent in the passes and in the builder.
 """
 
 from __future__ import annotations
@@ -47,14 +47,16 @@ class Row:
 
     def __str__(self) -> str:
         return (
-            f"{self.name:20} {self.segments:3} {self.layers:6} {self.elementwise:6} {self.transposes:6} {self.before / 1e6:10.1f} "
-            f"{self.after / 1e6:8.1f} {self.error:9.1e} {self.pass_seconds:7.2f} {self.build_seconds:7.2f} {self.trouble}"
+            f"{self.name:20} {self.segments:3} {self.layers:6} {self.elementwise:6} {self.transposes:6} "
+            f"{self.before / 1e6:10.1f} {self.after / 1e6:8.1f} {self.error:9.1e} {self.pass_seconds:7.2f} "
+            f"{self.build_seconds:7.2f} {self.trouble}"
         )
 
 
 HEAD = (
-    f"{'model':20} {'seg':>3} {'layers':>6} {'elemw.':>6} {'transp':>6} {'MB before':>10} {'MB after':>8} {'error':>9} {'passes':>7} {'build':>7}"
-)  # fmt: skip
+    f"{'model':20} {'seg':>3} {'layers':>6} {'elemw.':>6} {'transp':>6} {'MB before':>10} {'MB after':>8} {'error':>9} "
+    f"{'passes':>7} {'build':>7}"
+)
 
 
 def measure(model: FrozenModel, engine: str) -> Row:

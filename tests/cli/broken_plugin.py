@@ -1,4 +1,4 @@
-"""A stranger's plugin with one rule that computes something else and one pass that crashes; installed by the tests as a distribution."""
+"""A stranger's plugin with a rule that computes something else and a pass that crashes; tests install it as a distribution."""
 
 from __future__ import annotations
 

@@ -28,9 +28,16 @@ def read(path: Path) -> tf.compat.v1.GraphDef:
     return graph_def
 
 
-def test_optimize_writes_a_graph_that_computes_the_same(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_optimize_writes_a_graph_that_computes_the_same(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     out, report = tmp_path / "out" / "optimised.pb", tmp_path / "report.json"
-    assert main(["optimize", str(model), "--outputs", "y", "--max-batch-size", "8", "-o", str(out), "--report", str(report)]) == 0
+    assert (
+        main(
+            ["optimize", str(model), "--outputs", "y", "--max-batch-size", "8", "-o", str(out), "--report", str(report)]
+        )
+        == 0
+    )
     printed = capsys.readouterr().out
     assert "TRTEngineOp_000_000" in printed
     assert "built" in printed
@@ -101,4 +108,9 @@ def test_plugins_and_passes_list_what_is_installed(capsys: pytest.CaptureFixture
     assert "converters" not in {p["name"] for p in json.loads(capsys.readouterr().out)["plugins"]}
     assert main(["passes"]) == 0
     pipeline = capsys.readouterr().out.rpartition("default pipeline: ")[2].replace("\n", "").split(",")
-    assert pipeline.index("infer-types") < pipeline.index("segment") < pipeline.index("lower") < pipeline.index("build-engines")
+    assert (
+        pipeline.index("infer-types")
+        < pipeline.index("segment")
+        < pipeline.index("lower")
+        < pipeline.index("build-engines")
+    )

@@ -1,4 +1,4 @@
-"""What the command line shows of the inside: rules, dumps, counts, journals, reproducers, bisection; with a broken plugin installed."""
+"""What the command line shows of the inside: rules, dumps, counts, journals, reproducers, bisection; on a broken plugin."""
 
 from __future__ import annotations
 

@@ -13,19 +13,20 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import numpy as np
-from demo.networks import Optimised, Runner, optimise
 from rich.console import Console
 from rich.table import Table
-from zoo import detect, pretrained
 
+from demo.networks import Optimised, Runner, optimise
 from tfgraphopt.cli.common import progress_bar
 from tfgraphopt.tables import segment_table, summary_lines
+from zoo import detect, pretrained
 
 T = TypeVar("T")
 Networks = Mapping[str, Runner]
@@ -48,7 +49,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     import tfgraphopt.runtime
 
     versions = _versions(optimised)
-    same = [_faces(versions, console), _notes(optimised[TENSORRT]["BasicPitch"].model.feeds(1)["audio"], versions, console)]
+    same = [
+        _faces(versions, console),
+        _notes(optimised[TENSORRT]["BasicPitch"].model.feeds(1)["audio"], versions, console),
+    ]
     _counters(tfgraphopt.runtime.counters(), console)
     console.print(f"\noptimised graphs: {options.out.resolve()}")
     return 0 if all(same) else 1
@@ -64,11 +68,13 @@ def _optimise(name: str, folder: Path, console: Console) -> Optimised:
         console.print(line, markup=False, highlight=False)
     left = [v for v in done.result.report.verdicts.values() if v.status not in ("converted", "simplified")]
     for verdict in left:
-        console.print(f"  in TensorFlow: {verdict.node} ({verdict.op}): {verdict.reason}", markup=False, highlight=False)
+        console.print(
+            f"  in TensorFlow: {verdict.node} ({verdict.op}): {verdict.reason}", markup=False, highlight=False
+        )
     return done
 
 
-def _optimise_for_cpu(folder: Path, console: Console) -> Mapping[str, Optimised]:
+def _optimise_for_cpu(folder: Path, console: Console) -> dict[str, Optimised]:
     """Build OpenVINO engines, one line a network."""
     console.rule("the same networks for this CPU, by OpenVINO")
     done = {}
@@ -96,7 +102,7 @@ def _faces(versions: Mapping[str, Networks], console: Console) -> bool:
     """Detect the faces in scikit-image's astronaut photograph with every version of the networks."""
     photograph = detect.astronaut()
     runs = {
-        label: _timed(lambda n=networks: detect.detect(photograph, *(n[name] for name in pretrained.MTCNN)))
+        label: _timed(partial(detect.detect, photograph, *(networks[name] for name in pretrained.MTCNN)))
         for label, networks in versions.items()
     }
     table = Table(title="faces in the astronaut photograph (512 x 512)")
@@ -118,7 +124,7 @@ def _notes(audio: Any, versions: Mapping[str, Networks], console: Console) -> bo
     table = Table(title=f"basic-pitch on {audio.shape[1] / 22050:.1f} s of audio")
     for column in ("graphs", "largest difference", "median ms", "speed-up"):
         table.add_column(column)
-    runs = {label: _timed(lambda n=networks: n["BasicPitch"](audio)) for label, networks in versions.items()}
+    runs = {label: _timed(partial(networks["BasicPitch"], audio)) for label, networks in versions.items()}
     before, plain = runs["TensorFlow"]
     differences = []
     for label, (found, seconds) in runs.items():

@@ -8,12 +8,12 @@ from types import MappingProxyType
 
 import attrs
 import numpy as np
-from zoo import pretrained
-from zoo.frozen import FrozenModel
 
 import tfgraphopt as tgo
 from tfgraphopt.files import write_atomically
 from tfgraphopt.optimize import Progress
+from zoo import pretrained
+from zoo.frozen import FrozenModel
 
 RANGES: Mapping[str, tgo.ShapeRange] = MappingProxyType(
     {

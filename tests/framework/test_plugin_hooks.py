@@ -89,7 +89,11 @@ def _triple(tf_: Any, inputs: Any, attributes: Any) -> Any:
 
 
 TRIPLE = LayerDef(
-    "acme.triple", lambda inputs, attributes: [inputs[0].type], _triple, lambda e, node: [], doc="Three times the operand."
+    "acme.triple",
+    lambda inputs, attributes: [inputs[0].type],
+    _triple,
+    lambda e, node: [],
+    doc="Three times the operand.",
 )
 
 
@@ -128,7 +132,9 @@ def test_precision_rules_hold_layers_in_float32() -> None:
         bodies: Iterable[Any] = result.module.lowered.values()
         return {str(n.output.dtype) for body in bodies for n in body if n.attrs.get("type") == "relu"}
 
-    rule = PrecisionRule("acme-exact-relu", lambda node, around: Objection("acme wants it exact"), ("trt.activation",), final=True)
+    rule = PrecisionRule(
+        "acme-exact-relu", lambda node, around: Objection("acme wants it exact"), ("trt.activation",), final=True
+    )
     assert softmaxes() != softmaxes(precision_rules=lambda: [rule])
 
 
@@ -144,7 +150,9 @@ def test_openvino_layers_map_a_layer() -> None:
     unmapped = optimised(_between_convolutions(), config, **hooks).report.verdicts["Square"]
     assert unmapped.status == "refused"
     assert "acme.triple" in unmapped.reason
-    mapped = optimised(_between_convolutions(), config, **hooks, openvino_layers=lambda: [OpenVinoLayer("acme.triple", emit)])
+    mapped = optimised(
+        _between_convolutions(), config, **hooks, openvino_layers=lambda: [OpenVinoLayer("acme.triple", emit)]
+    )
     assert mapped.report.verdicts["Square"].status == "converted"
 
 

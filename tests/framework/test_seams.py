@@ -20,13 +20,19 @@ from tfgraphopt.graphdef import GraphDef, export_graph_def
 from tfgraphopt.optimize import optimize_graph_def
 
 CORE = Path(tfgraphopt.__file__).parent
-OURS = sorted({p.name: p.value for p in entry_points(group="tfgraphopt") if p.dist and p.dist.name == "tfgraphopt"}.items())
+OURS = sorted(
+    {p.name: p.value for p in entry_points(group="tfgraphopt") if p.dist and p.dist.name == "tfgraphopt"}.items()
+)
 NAMES = [name for name, _ in OURS]
 PACKAGES = sorted({value.partition(".")[0] for _, value in OURS} - {"tfgraphopt"})
 
 
 def folder_of(package: str) -> Path:
-    return Path(sys.modules[package].__file__ or "").parent if package in sys.modules else Path(__import__(package).__file__ or "").parent
+    return (
+        Path(sys.modules[package].__file__ or "").parent
+        if package in sys.modules
+        else Path(__import__(package).__file__ or "").parent
+    )
 
 
 def files(*packages: str) -> Iterator[tuple[str, Path]]:
@@ -67,7 +73,12 @@ def test_only_graphdef_imports_protobuf_classes() -> None:
 
 def test_tensorrt_is_imported_in_one_place() -> None:
     """By the facade, and by name only: nothing else imports TensorRT, and nothing does it before it is needed."""
-    allowed = ("tfgraphopt_trt/tensorrt_api.py", "tfgraphopt_trt/emit.py", "tfgraphopt_pycuda/", "tfgraphopt_trt/engine_op/")
+    allowed = (
+        "tfgraphopt_trt/tensorrt_api.py",
+        "tfgraphopt_trt/emit.py",
+        "tfgraphopt_pycuda/",
+        "tfgraphopt_trt/engine_op/",
+    )
     wrong = ("tensorrt", "onnxruntime")
     assert not offenders(["tfgraphopt", *PACKAGES], wrong, allowed)
 
@@ -96,7 +107,11 @@ print("imported")
 
 def test_importing_every_module_imports_no_tensorrt() -> None:
     done = subprocess.run(
-        [sys.executable, "-c", NOT_THERE, "tfgraphopt", *PACKAGES], capture_output=True, text=True, timeout=300, check=False
+        [sys.executable, "-c", NOT_THERE, "tfgraphopt", *PACKAGES],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip().endswith("imported")

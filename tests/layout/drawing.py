@@ -79,8 +79,8 @@ def _constant_operand(d: Drawing) -> Value:
     x = d.pick()
     dims = [1 if s is None or d.number(0, 1) else s for s in x.shape]
     constant = d.b.constant(d.array(*dims))
-    operands = [x, constant] if d.number(0, 1) else [constant, x]
-    return d.b.elementwise(*operands, d.draw(st.sampled_from(["sum", "prod", "sub", "max"])))
+    one, two = (x, constant) if d.number(0, 1) else (constant, x)
+    return d.b.elementwise(one, two, d.draw(st.sampled_from(["sum", "prod", "sub", "max"])))
 
 
 def _two_operands(d: Drawing) -> Value:
@@ -205,8 +205,8 @@ def _flat_product(d: Drawing) -> Value:
 
 
 MAKERS: tuple[Callable[[Drawing], Value], ...] = (
-    _transpose, _transpose, _transpose, _activation, _constant_operand, _two_operands, _reduce, _softmax, _cumulative, _concatenation,
-    _pad, _gather, _reshape, _units, _matrix, _convolution, _convolution, _flat_product,
+    _transpose, _transpose, _transpose, _activation, _constant_operand, _two_operands, _reduce, _softmax, _cumulative,
+    _concatenation, _pad, _gather, _reshape, _units, _matrix, _convolution, _convolution, _flat_product,
 )  # fmt: skip
 
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
+from trt_layers.harness import emitted, plan_size
 
 from layout import laws
 from layout.drawing import Array, constant, drawings
@@ -22,7 +23,6 @@ from tfgraphopt_layout.solving import solve
 from tfgraphopt_trt.builder import LayerBuilder, Pads
 from tfgraphopt_trt.layers import layer_table
 from tfgraphopt_trt.meaning import evaluate
-from trt_layers.harness import emitted, plan_size
 
 RULES = rule_map()
 PLAIN = Pads("explicit", (0, 0), (0, 0))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from layout import laws
-from tfgraphopt.ir import DType, Dim, Graph, Node, Shape, TensorType
+from tfgraphopt.ir import Dim, DType, Graph, Node, Shape, TensorType
 from tfgraphopt_layout.rules import Slot
 from tfgraphopt_layout.shipped import rule_map
 from tfgraphopt_layout.shipped.reshaping import groups_of

@@ -9,13 +9,13 @@ from collections import defaultdict
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from trt_layers import cases, spatial_cases
+from trt_layers.harness import Case
 
 from layout import laws
 from tfgraphopt.ir import Node
 from tfgraphopt_layout.rules import Slot
 from tfgraphopt_layout.shipped import rule_map
-from trt_layers import cases, spatial_cases
-from trt_layers.harness import Case
 
 RULES = rule_map()
 
@@ -60,9 +60,9 @@ def test_layer_of_permuted_is_permuted_layer(op: str, data: st.DataObject) -> No
 
 
 ALL = {
-    "trt.identity", "trt.cast", "trt.activation", "trt.unary", "trt.elementwise", "trt.select", "trt.softmax", "trt.concatenation",
-    "trt.topk", "trt.cumulative", "trt.reduce", "trt.quantize", "trt.dequantize", "trt.slice", "trt.squeeze", "trt.unsqueeze",
-    "trt.einsum", "trt.reverse_sequence", "trt.one_hot",
+    "trt.identity", "trt.cast", "trt.activation", "trt.unary", "trt.elementwise", "trt.select", "trt.softmax",
+    "trt.concatenation", "trt.topk", "trt.cumulative", "trt.reduce", "trt.quantize", "trt.dequantize", "trt.slice",
+    "trt.squeeze", "trt.unsqueeze", "trt.einsum", "trt.reverse_sequence", "trt.one_hot",
 }  # fmt: skip
 """Layers through which any permutation of the first operand passes."""
 

@@ -56,7 +56,9 @@ def session(graph_def: Any, feeds: Sequence[str], outputs: Sequence[str]) -> Cal
     return made
 
 
-def both(graph_def: Any, result: tgo.Result, feeds: Mapping[str, Array], outputs: Sequence[str]) -> list[tuple[Array, Array]]:
+def both(
+    graph_def: Any, result: tgo.Result, feeds: Mapping[str, Array], outputs: Sequence[str]
+) -> list[tuple[Array, Array]]:
     """(TensorFlow's, ours) for each output."""
     original, ours = (session(g, list(feeds), outputs) for g in (graph_def, result.graph_def))
     return list(zip(original(*feeds.values()), ours(*feeds.values()), strict=True))

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 import tensorflow as tf
-from openvino_engine.nets import ENGINE, RANGES, assert_close, both, cnn, images, optimised, session
 
 import tfgraphopt as tgo
 import tfgraphopt.runtime
+from openvino_engine.nets import ENGINE, RANGES, Array, assert_close, both, cnn, images, optimised, session
 from tfgraphopt import plugins
 from tfgraphopt.errors import ConfigError, MissingDependency
 from tfgraphopt_openvino import openvino_api
@@ -30,7 +30,9 @@ def net() -> tuple[Any, tgo.Result]:
 
 
 @pytest.mark.parametrize(("batch", "size"), [(1, 12), (4, 20), (8, 32), (3, 17), (7, 31)])
-def test_results_are_tensorflows_for_every_shape_in_the_range(net: tuple[Any, tgo.Result], batch: int, size: int) -> None:
+def test_results_are_tensorflows_for_every_shape_in_the_range(
+    net: tuple[Any, tgo.Result], batch: int, size: int
+) -> None:
     for expected, made in both(*net, {"x": images(batch, size)}, OUTPUTS):
         assert_close(expected, made)
     count = tfgraphopt.runtime.counters()[ENGINE]
@@ -77,7 +79,7 @@ def _types() -> Any:
 
 def test_half_floats_integers_and_booleans() -> None:
     rng = np.random.default_rng(0)
-    feeds = {
+    feeds: dict[str, Array] = {
         "half": rng.normal(size=(5, 6)).astype(np.float16),
         "ids": rng.integers(0, 10, (5, 3)),
         "mask": rng.random((5, 4)) > 0.5,
@@ -125,7 +127,9 @@ def test_auto_takes_openvino_where_there_is_no_gpu() -> None:
     assert result.report.segments[ENGINE].engine.startswith("OpenVINO")
 
 
-def test_without_openvino_auto_builds_for_tensorrt_and_openvino_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_openvino_auto_builds_for_tensorrt_and_openvino_names_the_extra(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(openvino_api, "package", lambda: None)
     kind = plugins.load(strict=True).table("tfgraphopt_trt_engines")["openvino"]
     assert "not installed" in (kind.unusable() or "")

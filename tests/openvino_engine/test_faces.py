@@ -6,12 +6,12 @@ from collections.abc import Callable
 from typing import Any
 
 from demo.networks import RANGES
-from openvino_engine.nets import session
-from zoo import detect, pretrained
-from zoo.frozen import FrozenModel
 
 import tfgraphopt as tgo
 import tfgraphopt.runtime
+from openvino_engine.nets import session
+from zoo import detect, pretrained
+from zoo.frozen import FrozenModel
 
 
 def _runner(model: FrozenModel, graph_def: Any) -> Callable[..., tuple[Any, ...]]:

@@ -56,7 +56,9 @@ def _array(tensor: Any, value: Value) -> Array:
 
 def _run(graph: Graph, feeds: Sequence[Array]) -> list[Array]:
     model = build_model(graph, MAPPINGS, OPENVINO)
-    request = OPENVINO.module.Core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"}).create_infer_request()
+    request = (
+        OPENVINO.module.Core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"}).create_infer_request()
+    )
     for index, (array, value) in enumerate(zip(feeds, graph.inputs, strict=True)):
         request.set_input_tensor(index, _tensor(array, value))
     request.infer()

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 from engine_op.fresh import in_fresh_process
-from openvino_engine.nets import ENGINE, RANGES, assert_close, cnn, images, optimised, session
 
 import tfgraphopt as tgo
 import tfgraphopt.runtime
+from openvino_engine.nets import ENGINE, RANGES, assert_close, cnn, images, optimised, session
 from tfgraphopt_trt import engine_op
 
 OUTPUTS = ("y", "map")
@@ -79,7 +79,9 @@ def _with_attributes(result: tgo.Result, **attributes: bytes) -> Any:
     return graph_def
 
 
-@pytest.mark.parametrize("plan", [b"nonsense", b"tfgraphopt-openvino 1\ninput 1\noutput 1\noutput 1\nxml 3\nweights 0\nend\n<a>"])
+@pytest.mark.parametrize(
+    "plan", [b"nonsense", b"tfgraphopt-openvino 1\ninput 1\noutput 1\noutput 1\nxml 3\nweights 0\nend\n<a>"]
+)
 def test_a_plan_that_is_none_is_refused_and_tensorflow_runs(net: tuple[Any, tgo.Result], plan: bytes) -> None:
     plan += b"\0" * (-len(plan) % 64)
     damaged = _with_attributes(net[1], serialized_segment=plan, plan_digest=hashlib.sha256(plan).hexdigest().encode())

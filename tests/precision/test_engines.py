@@ -4,16 +4,25 @@ from __future__ import annotations
 
 from typing import Any
 
+import attrs
 import numpy as np
 import pytest
 import tensorflow as tf
 
 import tfgraphopt as tgo
 from precision import encoder, fussy
+from precision.bodies import Writer, context, convolution
 from tfgraphopt import plugins
+from tfgraphopt.errors import EngineBuildFailed
+from tfgraphopt.hookspecs import hookimpl
+from tfgraphopt.ir import DType
+from tfgraphopt.ir.verify import graph_violations
 from tfgraphopt_precision import PrecisionPlan, load_plans, save_plans
-from tfgraphopt_precision.advising import audit
+from tfgraphopt_precision.advising import ADVISOR, audit
+from tfgraphopt_precision.precision import Precision
+from tfgraphopt_trt.advisors import BuildAdvisor
 from tfgraphopt_trt.build_log import LayerRow
+from tfgraphopt_trt.build_options import BuildOptions, BuildResult
 
 RNG = np.random.default_rng(0)
 
@@ -111,6 +120,48 @@ def test_create_inference_graph_takes_fp16() -> None:
     (node,) = (n for n in made.node if n.op == "TRTEngineOp")
     assert node.attr["precision_mode"].s == b"FP16"
     assert {tf.as_dtype(t) for t in node.attr["InT"].list.type} == {tf.float32}
+
+
+class Advisor:
+    """A plugin of its own that asks for the builder's table and looks at what was built."""
+
+    def __init__(self) -> None:
+        self.rows = 0
+
+    @hookimpl
+    def tfgraphopt_trt_build_advisors(self) -> list[BuildAdvisor]:
+        def options(segment: str, ctx: Any, given: BuildOptions) -> BuildOptions:
+            return attrs.evolve(given, layer_table=True)
+
+        def built(segment: str, ctx: Any, result: BuildResult) -> None:
+            self.rows += len(result.table)
+
+        return [BuildAdvisor("looker", options=options, built=built)]
+
+
+def test_any_plugin_may_advise_the_builder() -> None:
+    advisor = Advisor()
+    optimise(model(), "fp32", plugins.load(strict=True, extra=[("advisor", advisor)]))
+    assert advisor.rows > 0
+
+
+def test_a_body_that_was_changed_after_the_pass_is_repaired_in_place() -> None:
+    w = Writer(x=(1, 64, 32, 32))
+    y = w.at("soft").activation(convolution(w, w["x"], 64, "conv"), "softsign")
+    graph = w.done(convolution(w, y, 64, "last"))
+    ctx = context(graph)
+    Precision().run(graph, ctx)
+    graph.set_outputs([w.at("late").activation(graph.outputs[0], "relu")])
+    error = EngineBuildFailed("no implementation", where=("tf/soft",), why="soft has none")
+    assert ADVISOR.refused("body", ctx, error)
+    kinds = {n.name: n.outputs[0].dtype for n in graph}
+    assert (kinds["soft"], kinds["conv"], kinds["last"]) == (DType.FLOAT, DType.HALF, DType.HALF)
+    assert graph_violations(graph) == []
+    assert "late" in kinds
+    assert ADVISOR.refused("body", ctx, EngineBuildFailed("who knows"))  # nobody is named: all of it
+    assert {n.outputs[0].dtype for n in graph if n.op == "trt.convolution"} == {DType.FLOAT}
+    assert not ADVISOR.refused("body", ctx, EngineBuildFailed("who knows"))
+    assert len([m for m in ctx.report.messages if "float32" in m]) == 2
 
 
 def test_a_silent_float32_kernel_is_found() -> None:

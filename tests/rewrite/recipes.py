@@ -256,7 +256,33 @@ def product_of_transposed(g: Growing) -> None:
     g.add("BatchMatMulV2", [x, flipped], adj_y=perm == [0, 1, 2])
 
 
+def pick(g: Growing) -> None:
+    """One element of a vector packed from scalars."""
+    scalars = [g.placeholder(DType.INT32, ()) for _ in range(g.draw(st.integers(1, 3)))]
+    packed = g.add("Pack", scalars, axis=0).output
+    index = g.draw(st.integers(-len(scalars), len(scalars) - 1))
+    masks = {"shrink_axis_mask": 1, "end_mask": g.draw(st.integers(0, 1)), "begin_mask": int(g.draw(st.integers(0, 3)) == 3)}
+    g.add("StridedSlice", [packed, g.ints([index]), g.ints([index + 1]), g.ints([1])], **masks)
+
+
+def neutral_integer(g: Growing) -> None:
+    """Integer arithmetic with 0 and 1."""
+    dtype = g.draw(st.sampled_from([DType.INT32, DType.INT64]))
+    x = g.placeholder(dtype, g.draw(any_dims(0, 2)))
+    op = g.draw(st.sampled_from(["AddV2", "Sub", "Mul", "FloorDiv"]))
+    neutral = int(op in ("Mul", "FloorDiv"))
+    number = g.draw(st.sampled_from([neutral, neutral, neutral + 1]))
+    g.like(op, [x, g.const(np.full(g.draw(st.sampled_from([(), (1,), (2, 1)])), number), dtype)])
+
+
+def relu_relu6(g: Growing) -> None:
+    """Relu and Relu6 in a row, in either order."""
+    first, second = g.draw(st.permutations(["Relu", "Relu6"]))
+    g.like(second, [g.like(first, [g.placeholder(DType.FLOAT, g.draw(any_dims(0, 3)))])])
+
+
 RECIPES: Mapping[str, Recipe] = {
+    "pick-from-pack": pick, "drop-neutral-integer": neutral_integer, "drop-relu-before-relu6": relu_relu6,
     "fold-scale": scale, "fold-scale-through-bias": bias_scale, "merge-biases": bias_bias, "fold-batch-norm": batch_norm,
     "fold-pad": padded_convolution, "merge-constants": constant_chain, "power-to-product": power,
     "drop-neutral-float": neutral_float, "relu-from-maximum": maximum_with_zero, "relu6-from-minimum": minimum_with_six,

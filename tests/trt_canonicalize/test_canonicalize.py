@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
-
 from layout.drawing import Array, constant, drawings
+from trt_layers.harness import emitted, plan_size
+
 from tfgraphopt.ir import DType, Graph, Shape, TensorType, Value
 from tfgraphopt.ir.text import print_graph
 from tfgraphopt.ir.verify import verify_graph
@@ -23,7 +24,6 @@ from tfgraphopt_trt.canonicalize import fold_constants, merge_equal, until_stabl
 from tfgraphopt_trt.layers import layer_map, layer_table
 from tfgraphopt_trt.meaning import evaluate
 from tfgraphopt_trt.simplify import all_patterns
-from trt_layers.harness import emitted, plan_size
 
 LAYERS = layer_map()
 PLAIN = Pads("explicit", (0, 0), (0, 0))
@@ -300,7 +300,7 @@ def test_layers_of_constants_and_known_sizes_are_computed() -> None:
 
 def test_equal_layers_are_one() -> None:
     body = Body(None, 4)
-    one, two = (body.b.activation(body.b.elementwise(body.x, constant(body.graph, np.full((1, 4), 2, np.float32)), "prod"), "relu")
-                for _ in range(2))  # fmt: skip
+    doubled = [body.b.elementwise(body.x, constant(body.graph, np.full((1, 4), 2, np.float32)), "prod") for _ in range(2)]
+    one, two = (body.b.activation(x, "relu") for x in doubled)
     made = body.checked(body.b.elementwise(one, two, "sum"))
     assert made == {"elementwise": 2, "activation": 1}

@@ -42,7 +42,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--check", default="numeric", metavar="COMMAND",
         help="'numeric' (the default), or a command (or .py file) that gets a GraphDef's path and exits with 0 when it is good",
     )  # fmt: skip
-    parser.add_argument("--data", type=Path, metavar="FILE", help=".npz with an array for every input (default: random)")
+    parser.add_argument(
+        "--data", type=Path, metavar="FILE", help=".npz with an array for every input (default: random)"
+    )
     parser.add_argument("--seed", type=int, default=0, help="of random inputs (default: %(default)s)")
     parser.add_argument(
         "--tolerance", type=float, default=1e-4, metavar="X",

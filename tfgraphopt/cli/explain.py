@@ -27,7 +27,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     common.add_model_arguments(parser)
     common.add_config_arguments(parser)
     common.add_plugin_arguments(parser)
-    parser.add_argument("--rule", metavar="NAME", help="why this rewrite rule fires or does not (tfgraphopt passes lists rules)")
+    parser.add_argument(
+        "--rule", metavar="NAME", help="why this rewrite rule fires or does not (tfgraphopt passes lists rules)"
+    )
     parser.add_argument("--all", action="store_true", help="list converted nodes as well")
     parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
 
@@ -95,7 +97,10 @@ def _rule_lines(found: RuleReport) -> list[str]:
     if not places:
         lines = ["the model has no node that the rule could begin at (after the passes before its host)"]
     lines.append(f"{found.host} with all its rules then applied it {len(found.applied)} times")
-    lines += [f"  at {a.root}: made {', '.join(a.made) or 'nothing'}, removed {', '.join(a.removed) or 'nothing'}" for a in found.applied]
+    lines += [
+        f"  at {a.root}: made {', '.join(a.made) or 'nothing'}, removed {', '.join(a.removed) or 'nothing'}"
+        for a in found.applied
+    ]
     if not found.default:
         lines.append(f"note: the pipeline does not contain {found.host}; it was asked where its order would put it")
     return [*lines, f"rule of plugin {found.plugin}; passes before: {found.pipeline or 'none'}"]

@@ -29,7 +29,9 @@ def read_feeds(path: Path) -> dict[str, Array]:
         raise ConfigError(f"{path} holds no arrays", why=str(error), hint=hint) from error
 
 
-def random_feeds(model: LoadedModel, ranges: Mapping[str, ShapeRange | list[ShapeRange]], seed: int) -> dict[str, Array]:
+def random_feeds(
+    model: LoadedModel, ranges: Mapping[str, ShapeRange | list[ShapeRange]], seed: int
+) -> dict[str, Array]:
     """An array for every input: standard normal numbers for floating-point ones, zeros and ones for others.
 
     Shapes are the ``opt`` of the first of an input's ranges; without a range, 2 for an unknown leading dimension.

@@ -19,8 +19,12 @@ if TYPE_CHECKING:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """``--dump``, ``--op-counts``, ``--journal``, ``--reproducer``."""
     group = parser.add_argument_group("what happens inside")
-    group.add_argument("--dump", type=Path, metavar="DIR", help="write the IR after every pass that changes it, and the difference")
-    group.add_argument("--op-counts", action="store_true", help="print how passes change the number of nodes of every op")
+    group.add_argument(
+        "--dump", type=Path, metavar="DIR", help="write the IR after every pass that changes it, and the difference"
+    )
+    group.add_argument(
+        "--op-counts", action="store_true", help="print how passes change the number of nodes of every op"
+    )
     group.add_argument(
         "--journal", type=Path, metavar="FILE",
         help="write which pass and rule made, changed or removed which node: a line each, or JSON if the name ends in .json",

@@ -91,5 +91,7 @@ def describe(item: Any) -> dict[str, Any]:
 
 
 def _order(row: dict[str, Any]) -> str:
-    parts = [f"{word} {', '.join(row[word])}" for word in ("after", "before", "needs", "provides", "drops") if row[word]]
+    parts = [
+        f"{word} {', '.join(row[word])}" for word in ("after", "before", "needs", "provides", "drops") if row[word]
+    ]
     return "\n".join(parts)

@@ -43,7 +43,8 @@ def run(options: argparse.Namespace) -> int:
 
 def _describe(info: Any, tables: Any) -> dict[str, Any]:
     contributes = {
-        hook: sorted(key for key, c in by_key.items() if c.plugin == info.name) for hook, by_key in tables.by_key.items()
+        hook: sorted(key for key, c in by_key.items() if c.plugin == info.name)
+        for hook, by_key in tables.by_key.items()
     }
     rules = tables.by_key.get("tfgraphopt_patterns", {}).values()
     return {

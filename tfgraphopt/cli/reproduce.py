@@ -13,7 +13,9 @@ HELP = "replay a failure from its reproducer"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     parser.add_argument("path", type=Path, help="the reproducer")
-    parser.add_argument("--dump", type=Path, metavar="DIR", help="write the IR after every pass that changes it, and the difference")
+    parser.add_argument(
+        "--dump", type=Path, metavar="DIR", help="write the IR after every pass that changes it, and the difference"
+    )
     parser.add_argument("--json", action="store_true", help="print JSON")
     common.add_plugin_arguments(parser)
 

@@ -1,9 +1,9 @@
 """Reproducer: when a pass fails, everything that is needed to see it fail again, in one directory.
 
 ``module.ir`` is the module before the pass, ``tensors/`` its large constants, ``opaque/`` functions that are carried unread, and
-``reproducer.json`` says the rest of the pipeline, the configuration, plugins and versions, and the error. Where passes before have
-left results outside the IR (``Context.facts``, segments of the report), ``input.ir`` is the module as it came in, and a replay starts
-there with the whole pipeline.
+``reproducer.json`` says the rest of the pipeline, the configuration, plugins and versions, and the error. Where passes before
+have left results outside the IR (``Context.facts``, segments of the report), ``input.ir`` is the module as it came in, and a
+replay starts there with the whole pipeline.
 """
 
 from __future__ import annotations
@@ -113,7 +113,11 @@ def _facts(step: Pass, graph: Graph, ctx: Context, error: BaseException, rest: S
         "error": "".join(traceback.format_exception(error)),
         "config": config_to_json(ctx.config),
         "plugins": [attrs.asdict(p) for p in ctx.tables.plugins],
-        "versions": {"python": platform.python_version(), "numpy": np.__version__, **_versions("tensorflow", "tfgraphopt")},
+        "versions": {
+            "python": platform.python_version(),
+            "numpy": np.__version__,
+            **_versions("tensorflow", "tfgraphopt"),
+        },
     }
 
 
@@ -237,7 +241,9 @@ def _read_facts(where: Path) -> dict[str, Any]:
         hint = "give the directory that the failure named"
         raise TfGraphOptError(f"{where} is not a reproducer", why=str(error), hint=hint) from error
     if facts.get("format") != FORMAT:
-        raise TfGraphOptError(f"{where} is a reproducer of format {facts.get('format')}; this version reads format {FORMAT}")
+        raise TfGraphOptError(
+            f"{where} is a reproducer of format {facts.get('format')}; this version reads format {FORMAT}"
+        )
     return facts
 
 

@@ -15,6 +15,13 @@ from tfgraphopt.passes import Context, Pass
 from tfgraphopt.transforms.infer_types import TYPES
 
 _NEVER = frozenset({"Switch", "Merge", "Enter", "Exit", "LoopCond", "NextIteration", "Placeholder", "PlaceholderWithDefault"})
+_QUANTISING = frozenset(
+    {
+        "FakeQuantWithMinMaxArgs", "FakeQuantWithMinMaxVars", "FakeQuantWithMinMaxVarsPerChannel", "QuantizeAndDequantize",
+        "QuantizeAndDequantizeV2", "QuantizeAndDequantizeV3", "QuantizeAndDequantizeV4",
+    }
+)  # fmt: skip
+"""Ops that say in which precision their readers shall compute, of constants too: folded, that would be lost."""
 _SHAPE_OPS = frozenset({"Shape", "Size", "Rank"})
 
 
@@ -54,7 +61,7 @@ class FoldConstants(Pass):
 
     def _foldable(self, node: Node, constant: set[Node]) -> bool:
         definition = node.definition
-        if definition is None or definition.stateful or node.op in _NEVER or node.control or not node.inputs:
+        if definition is None or definition.stateful or node.op in _NEVER | _QUANTISING or node.control or not node.inputs:
             return False
         if any(isinstance(v, FuncRef) for v in node.attrs.values()) or not all(v.dtype.has_numpy for v in node.outputs):
             return False

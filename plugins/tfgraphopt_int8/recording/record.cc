@@ -39,12 +39,13 @@ constexpr char kRecord[] = "TfgraphoptRecord";
 REGISTER_OP("TfgraphoptCalibration")
     .Attr("calibration: string")
     .Attr("tensors: list(string)")
+    .Attr("places: list(string)")
     .Attr("node: string")
     .Attr("outputs: list(string) = []")
     .Attr("request: string = ''")
     .SetIsStateful()
     .SetShapeFn(tensorflow::shape_inference::NoOutputs)
-    .Doc("Marks a calibration graph: its tensors `tensors` are watched while it runs.");
+    .Doc("Marks a calibration graph: its tensors `tensors` are watched while it runs, at `places`.");
 
 REGISTER_OP("TfgraphoptRecord")
     .Input("x: T")
@@ -138,25 +139,27 @@ class AttachRecorders : public tensorflow::GraphOptimizationPass {
  private:
   absl::Status Attach(Graph* graph, Node* marker, const std::unordered_map<std::string, Node*>& nodes) {
     std::string calibration, own_name;
-    std::vector<std::string> tensors;
+    std::vector<std::string> tensors, places;
     TF_RETURN_IF_ERROR(tensorflow::GetNodeAttr(marker->attrs(), "calibration", &calibration));
     TF_RETURN_IF_ERROR(tensorflow::GetNodeAttr(marker->attrs(), "node", &own_name));
     TF_RETURN_IF_ERROR(tensorflow::GetNodeAttr(marker->attrs(), "tensors", &tensors));
+    TF_RETURN_IF_ERROR(tensorflow::GetNodeAttr(marker->attrs(), "places", &places));
+    if (places.size() != tensors.size()) return absl::InvalidArgumentError("a place is needed for every tensor to be watched");
     // An import under a name scope, or an inlined function, puts a prefix before every name.
     const std::string& name = marker->name();
     const bool scoped = name.size() > own_name.size() && name.compare(name.size() - own_name.size(), own_name.size(), own_name) == 0;
     const std::string prefix = scoped ? name.substr(0, name.size() - own_name.size()) : "";
-    for (const std::string& tensor : tensors) {
-      TF_RETURN_IF_ERROR(AttachOne(graph, marker, nodes, prefix, tensor, calibration));
+    for (size_t i = 0; i < tensors.size(); ++i) {
+      TF_RETURN_IF_ERROR(AttachOne(graph, marker, nodes, prefix + places[i], tensors[i], calibration));
     }
     return absl::OkStatus();
   }
 
   absl::Status AttachOne(Graph* graph, Node* marker, const std::unordered_map<std::string, Node*>& nodes,
-                         const std::string& prefix, const std::string& tensor, const std::string& calibration) {
-    const auto [node_name, index] = Parsed(tensor);
+                         const std::string& place, const std::string& tensor, const std::string& calibration) {
+    const auto [node_name, index] = Parsed(place);
     auto watched = Table::Get().Find(calibration, tensor);
-    const auto found = nodes.find(prefix + node_name);
+    const auto found = nodes.find(node_name);
     if (found == nodes.end() || index >= found->second->num_outputs() || Reads(found->second, marker)) return absl::OkStatus();
     const DataType type = found->second->output_type(index);
     if (type != tensorflow::DT_FLOAT && type != tensorflow::DT_HALF && type != tensorflow::DT_BFLOAT16 &&
@@ -165,7 +168,7 @@ class AttachRecorders : public tensorflow::GraphOptimizationPass {
     }
     Node* record;
     const std::string device = HostOf(found->second->assigned_device_name());
-    TF_RETURN_IF_ERROR(tensorflow::NodeBuilder(graph->NewName(prefix + node_name + "/record"), kRecord, graph->op_registry())
+    TF_RETURN_IF_ERROR(tensorflow::NodeBuilder(graph->NewName(node_name + "/record"), kRecord, graph->op_registry())
                            .Input(found->second, index)
                            .Attr("calibration", calibration)
                            .Attr("tensor", tensor)

@@ -127,7 +127,8 @@ def _reshape(node: Node, slot: Slot, perm: Perm) -> Carried | None:
     order = _order([mine for mine, _ in sides], perm)
     if order is None:
         return None if slot.result else _flattened(node, groups, perm)
-    other = _arranged(len(node.inputs[0].shape) if slot.result else len(node.outputs[0].shape), [sides[g][1] for g in order], order)
+    opposite = node.inputs[0] if slot.result else node.outputs[0]
+    other = _arranged(len(opposite.shape), [sides[g][1] for g in order], order)
     source, result = (other, perm) if slot.result else (perm, other)
     return _with_dims(node, source, result)
 
@@ -141,7 +142,7 @@ def _order(blocks: Sequence[tuple[int, ...]], perm: Perm) -> list[int] | None:
 
 
 def _arranged(rank: int, blocks: Sequence[tuple[int, ...]], order: Sequence[int]) -> Perm:
-    """The order of ``rank`` axes in which ``blocks`` follow each other; axes of size one stay behind the axis that they are behind."""
+    """The order of ``rank`` axes in which ``blocks`` follow each other; axes of size one stay behind their predecessors."""
     if list(order) == sorted(order):
         return identity(rank)
     axes = [a for block in blocks for a in block]
@@ -176,7 +177,7 @@ def _with_copies(node: Node, source: Perm, result: Perm, dims: Sequence[Dim]) ->
 
 
 def _flattened(node: Node, groups: Sequence[Group], perm: Perm) -> Carried | None:
-    """One group that is merged into one axis may be turned inside out, when the products behind it can mix their weights alike."""
+    """One group that is merged into one axis may be turned inside out, when the products behind it can mix their weights."""
     owner = {axis: index for index, group in enumerate(groups) for axis in group.sources}
     order = [owner[a] for a in perm if a in owner]
     torn = [g for g in groups if [a for a in perm if a in g.sources] != list(g.sources)]

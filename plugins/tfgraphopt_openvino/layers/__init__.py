@@ -3,7 +3,17 @@
 from __future__ import annotations
 
 from tfgraphopt_openvino.layers import (
-    basics, elementwise, indexing, linear, quantisation, reduction, sampling, sequences, shaping, slicing, windows,
+    basics,
+    elementwise,
+    indexing,
+    linear,
+    quantisation,
+    reduction,
+    sampling,
+    sequences,
+    shaping,
+    slicing,
+    windows,
 )  # fmt: skip
 from tfgraphopt_openvino.mapping import OpenVinoLayer
 

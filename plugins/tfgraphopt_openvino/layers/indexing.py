@@ -37,7 +37,9 @@ def _topk(w: Writer, node: Node) -> Sequence[Any]:
 
 
 def _depends_on_data(w: Writer, node: Node) -> Sequence[Any]:
-    raise Unmapped(f"the size of the result of {node.op} depends on the data; outputs are allocated before OpenVINO runs")
+    raise Unmapped(
+        f"the size of the result of {node.op} depends on the data; outputs are allocated before OpenVINO runs"
+    )
 
 
 LAYERS = (

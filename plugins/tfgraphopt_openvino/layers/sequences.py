@@ -32,7 +32,11 @@ def _linspace(w: Writer, node: Node) -> Sequence[Any]:
     rank, dtype = node.inputs[1].shape.static()[0], TYPES[node.output.dtype]
     result = start
     for axis in range(rank):
-        size = w.indices(ints(node, "shape")[axis]) if len(node.inputs) == 2 else _element(w, w.tensor(node.inputs[2]), axis)
+        size = (
+            w.indices(ints(node, "shape")[axis])
+            if len(node.inputs) == 2
+            else _element(w, w.tensor(node.inputs[2]), axis)
+        )
         ramp = w.ops.range(w.indices(0), size, w.indices(1), "i64")
         steps = w.ops.multiply(w.ops.convert(ramp, dtype), _element(w, delta, axis))
         dims = [-1 if i == axis else 1 for i in range(rank)]

@@ -55,9 +55,7 @@ def _deconvolution(w: Writer, node: Node) -> Sequence[Any]:
     before, after, _ = _padding(node, rank)
     add = w.ops.convolution_backprop_data if groups == 1 else w.ops.group_convolution_backprop_data
     x, kernel = w.tensor(node.inputs[0]), _kernel(w, node.inputs[1], groups)
-    made = add(
-        x, kernel, ints(node, "stride"), pads_begin=before, pads_end=after, dilations=ints(node, "dilation")
-    )
+    made = add(x, kernel, ints(node, "stride"), pads_begin=before, pads_end=after, dilations=ints(node, "dilation"))
     return [_biased(w, node, made)]
 
 

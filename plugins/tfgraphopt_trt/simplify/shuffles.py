@@ -124,7 +124,7 @@ def _result(value: Value) -> list[Entry]:
 
 
 def _with_rest(value: Value, found: list[Entry]) -> list[Entry]:
-    """The only dimension that is not traced equals the only one of the operand that is not, when all others are numbers and equal."""
+    """The only untraced dimension equals the only unknown one of the operand, when all others are numbers with equal products."""
     node = value.producer
     if node is None or found.count(None) != 1:
         return found

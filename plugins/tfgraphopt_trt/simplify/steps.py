@@ -29,7 +29,11 @@ class Step:
 
 
 def step_of(node: Node, x: Value) -> Step:
-    """What an elementwise layer of ``x`` and a constant does; NoMatch when it is neither a sum nor a product, or makes ``x`` larger."""
+    """What an elementwise layer of ``x`` and a constant does.
+
+    Raises:
+        NoMatch: it is neither a sum nor a product, or the constant makes ``x`` larger.
+    """
     first = node.inputs[0] is x
     tensor = constant_of(node.inputs[1] if first else node.inputs[0])
     if tensor is None or x.dtype not in FLOATS or tensor.num_elements > MOST_ELEMENTS:

@@ -1,8 +1,8 @@
 """Products and sums with constants, folded into the weights of the layer before them.
 
 Keras 3 writes batch normalisation as a product and a sum behind the convolution and its bias. With kernel k and bias b,
-``(conv(x, k) + b) * s + t`` is ``conv(x, k * s) + (b * s + t)`` when s and t depend on the output channel alone. The arithmetic is in
-double precision, rounded once; kernels are computed only when somebody reads them.
+``(conv(x, k) + b) * s + t`` is ``conv(x, k * s) + (b * s + t)`` when s and t depend on the output channel alone. The
+arithmetic is in double precision, rounded once; kernels are computed only when somebody reads them.
 """
 
 from __future__ import annotations

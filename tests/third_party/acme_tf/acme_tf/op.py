@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import ModuleType
+
+import tensorflow as tf
 
 from tfgraphopt.ir import ArgDef, AttrDef, DType, OpDef
-from tfgraphopt.native import load_op_library
+from tfgraphopt.native import build_op_library
 
 OP = OpDef(
     "AcmeSoftCap",
@@ -18,6 +21,8 @@ OP = OpDef(
 """With this, graphs that have the op can be optimised in a process that cannot run it."""
 
 
-def load() -> None:
-    """Register the op with TensorFlow in this process; it is compiled the first time."""
-    load_op_library("acme_soft_cap", [Path(__file__).with_name("soft_cap.cc")])
+def load() -> ModuleType:
+    """Register the op with TensorFlow in this process, and give its Python functions; it is compiled the first time."""
+    library = build_op_library("acme_soft_cap", [Path(__file__).with_name("soft_cap.cc")])
+    functions: ModuleType = tf.load_op_library(str(library))
+    return functions

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ import tfgraphopt.runtime
 from tfgraphopt import plugins
 from tfgraphopt.cli import main
 from tfgraphopt.testing.compare import run
+from tfgraphopt_trt.tensorrt_api import available
 
 
 def logits() -> tf.compat.v1.GraphDef:
@@ -48,11 +50,13 @@ def test_everything_of_ours_is_at_work() -> None:
     assert "acme.soft_cap" in ops
     assert ops.count("trt.transpose") <= 2, "the layout rule lets transposes pass between the convolutions"
     assert result.report.verdicts["check"].status == "simplified"
-    assert next(v for v in result.report.verdicts.values() if v.op == "AcmeSoftCap").converter == "acme"
+    tanh = result.report.verdicts["Tanh"]
+    assert (tanh.status, tanh.converter) == ("converted", "acme")
 
 
 def test_tensorrt_builds_it_and_the_graph_computes_the_same() -> None:
-    pytest.importorskip("tensorrt_rtx_bindings")
+    if not any(installation.tensorrt for installation in available()):
+        pytest.skip("TensorRT is not installed")
     result = optimised("tensorrt", engine_cache=False)
     (segment,) = result.report.segments.values()
     assert (segment.status, segment.reason) == ("built", "")
@@ -61,11 +65,10 @@ def test_tensorrt_builds_it_and_the_graph_computes_the_same() -> None:
     np.testing.assert_allclose(found["y"], wanted["y"], rtol=1e-4, atol=1e-6)
 
 
-def test_the_rule_can_be_asked_why(tmp_path: object, capsys: pytest.CaptureFixture[str]) -> None:
-    path = f"{tmp_path}/model.pb"
-    with open(path, "wb") as file:  # noqa: PTH123
-        file.write(logits().SerializeToString())
-    assert main(["explain", path, "--rule", "acme-soft-cap-from-tanh", "--pipeline", "acme", "--json"]) == 0
+def test_the_rule_can_be_asked_why(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "model.pb"
+    path.write_bytes(logits().SerializeToString())
+    assert main(["explain", str(path), "--rule", "acme-soft-cap-from-tanh", "--pipeline", "acme", "--json"]) == 0
     places = json.loads(capsys.readouterr().out)["places"]["main"]
     assert [p["fires"] for p in places] == [True]
 
@@ -75,7 +78,3 @@ def test_we_load_where_shipped_plugins_are_missing(blocked: str) -> None:
     tables = plugins.load(block=[blocked])
     assert "acme" in {p.name for p in tables.plugins}
     assert not tables.failures
-
-
-def test_counters_name_our_engine() -> None:
-    assert isinstance(tfgraphopt.runtime.counters(), dict)

@@ -1,0 +1,95 @@
+"""Calibration data, whatever its form: one mapping of arrays a batch, checked against the model's inputs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import attrs
+import numpy as np
+
+from tfgraphopt.errors import ConfigError
+from tfgraphopt.ir import Node, Shape, Value
+from tfgraphopt.ir.tensor import Array
+
+Batch = dict[str, Array]
+
+
+@attrs.frozen(slots=True)
+class Feeder:
+    """Makes feeds of what the caller gives; ``inputs`` are the model's placeholders in order."""
+
+    inputs: tuple[Value, ...]
+
+    @classmethod
+    def of(cls, nodes: Iterable[Node]) -> Feeder:
+        """For a graph's nodes."""
+        return cls(tuple(n.outputs[0] for n in nodes if n.op in ("Placeholder", "PlaceholderV2")))
+
+    def batches(self, data: Iterable[Any]) -> Iterator[Batch]:
+        """The feeds of every batch of ``data``.
+
+        Raises:
+            ConfigError: there is no batch; an input is missing, unknown, or of another element type or shape.
+        """
+        if isinstance(data, (str, bytes, Mapping)) or not isinstance(data, Iterable):
+            raise ConfigError(f"calibration data is an iterable of batches, not a {type(data).__name__}", hint="wrap a batch in a list")
+        index = -1
+        for index, batch in enumerate(data):
+            yield self.feeds(batch, index)
+        if index < 0:
+            raise ConfigError("there is no calibration data", why="the iterable gave no batch")
+
+    def feeds(self, batch: Any, index: int) -> Batch:
+        """The arrays of one batch by input name."""
+        named = self._named(batch, index)
+        arrays = {name: _array(value) for name, value in named.items()}
+        for value in self.inputs:
+            _check(value, arrays[value.name], index)
+        return arrays
+
+    def _named(self, batch: Any, index: int) -> dict[str, Any]:
+        names = [v.name for v in self.inputs]
+        if isinstance(batch, Mapping):
+            given = {str(k).removesuffix(":0"): v for k, v in batch.items()}
+        elif isinstance(batch, (tuple, list)):
+            if len(batch) != len(names):
+                raise ConfigError(f"batch {index} has {len(batch)} arrays; the model has {len(names)} inputs", where=names)
+            given = dict(zip(names, batch, strict=True))
+        elif len(names) == 1:
+            given = {names[0]: batch}
+        else:
+            raise ConfigError(f"batch {index} is one array; the model has {len(names)} inputs", where=names, hint="give a dict or tuple")
+        self._compare(names, given, index)
+        return given
+
+    def _compare(self, names: Sequence[str], given: Mapping[str, Any], index: int) -> None:
+        missing, unknown = [n for n in names if n not in given], [n for n in given if n not in names]
+        if missing:
+            raise ConfigError(f"batch {index} lacks inputs of the model", where=missing, why=f"it has {sorted(given)}")
+        if unknown:
+            raise ConfigError(f"batch {index} names inputs that the model does not have", where=unknown, why=f"it has {list(names)}")
+
+
+def _array(value: Any) -> Array:
+    return np.asarray(value.numpy() if hasattr(value, "numpy") else value)
+
+
+def _check(value: Value, array: Array, index: int) -> None:
+    if array.dtype != value.dtype.np:
+        raise ConfigError(
+            f"batch {index}: input {value.name!r} takes {value.dtype.tf_name}, not {array.dtype}", where=[value.name],
+            hint="prepare calibration data exactly as the data of inference",
+        )  # fmt: skip
+    if not value.shape.compatible(Shape(array.shape)):
+        raise ConfigError(f"batch {index}: input {value.name!r} takes shape {value.shape}, not {array.shape}", where=[value.name])
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
+        raise ConfigError(f"batch {index}: input {value.name!r} is not finite", where=[value.name])
+    if array.size == 0:
+        raise ConfigError(f"batch {index}: input {value.name!r} is empty", where=[value.name], why=f"its shape is {array.shape}")
+
+
+def samples_of(batch: Batch) -> int:
+    """How many samples a batch has: its arrays' common leading dimension, else 1."""
+    sizes = {a.shape[0] for a in batch.values() if a.ndim}
+    return sizes.pop() if len(sizes) == 1 else 1
