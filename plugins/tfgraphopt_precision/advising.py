@@ -81,7 +81,7 @@ def _impose_again(graph: Graph, state: State, ctx: Context) -> None:
         impose(graph, state, ctx)
         return
     state.plan = attrs.evolve(state.plan, layers={**state.plan.layers, **state.pins})
-    rewrite(graph, graph, dict.fromkeys(state.pins, DType.FLOAT))
+    rewrite(graph, graph, dict.fromkeys(state.pins, DType.FLOAT), [mode_of(state.plan.mode).dtype])
     record(graph, state, ctx)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import attrs
 import numpy as np
@@ -42,10 +42,11 @@ def _lows(assignment: Assignment) -> frozenset[DType]:
     return frozenset({DType.FLOAT, *assignment.values()})
 
 
-def rewrite(source: Graph, target: Graph, assignment: Assignment) -> None:
+def rewrite(source: Graph, target: Graph, assignment: Assignment, moving: Iterable[DType] = ()) -> None:
     """Let ``target`` compute what ``source`` does (they may be one) with its layers in the types that ``assignment`` says.
 
-    Formal inputs and outputs keep their types. A tensor is cast to another type at most once, and a constant converted once.
+    What changes its type is what is float32 in ``source``, or of one of the types ``moving``. Formal inputs and outputs keep
+    their types. A tensor is cast to another type at most once, and a constant converted once.
 
     Raises:
         ConfigError: a finite constant would become infinite.
@@ -54,7 +55,7 @@ def rewrite(source: Graph, target: Graph, assignment: Assignment) -> None:
     target.set_outputs([], [])
     for node in reversed(list(target)):
         target.erase(node)
-    writer = _Writer(target, assignment, _lows(assignment))
+    writer = _Writer(target, assignment, _lows(assignment) | frozenset(moving))
     for old, new in zip(inputs, target.inputs, strict=True):
         writer.made[old] = {old.dtype: new}
         writer.native[old] = new

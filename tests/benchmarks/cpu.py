@@ -81,7 +81,7 @@ def measure(name: str, batches: Sequence[int], repeats: int) -> list[Measured]:
     for batch, arrays in feeds.items():
         tfgraphopt.runtime.reset_counters()
         alone = _openvino(model, arrays)
-        calls = [partial(original, arrays), partial(optimised, arrays), alone, partial(empty, arrays)]
+        calls: list[Call] = [partial(original, arrays), partial(optimised, arrays), alone, partial(empty, arrays)]
         plain, ours, theirs, nothing = _take_turns(calls, repeats)
         error = max(_error(a, b) for a, b in zip(optimised(arrays), original(arrays), strict=True))
         engines = _engines(tfgraphopt.runtime.counters())

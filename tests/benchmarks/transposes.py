@@ -19,7 +19,7 @@ import attrs
 import numpy as np
 import tensorflow as tf
 
-from tfgraphopt import Config
+from tfgraphopt import Config, ShapeRange
 from tfgraphopt.optimize import Result, optimize_graph_def
 from tfgraphopt_trt.layers import layer_map
 from tfgraphopt_trt.meaning import evaluate
@@ -61,7 +61,7 @@ HEAD = (
 
 def measure(model: FrozenModel, engine: str) -> Row:
     """Optimise ``model`` and look at what came out."""
-    result = optimize_graph_def(model.graph_def, model.outputs, Config(engine=engine, max_batch_size=16))
+    result = optimize_graph_def(model.graph_def, model.outputs, Config(engine=engine, input_shapes=_ranges(model)))
     segments = result.report.segments.values()
     return Row(
         model.name, len(segments), sum(sum(s.layers.values()) for s in segments),
@@ -71,6 +71,12 @@ def measure(model: FrozenModel, engine: str) -> Row:
         sum(t.seconds for t in result.report.timings if t.step.partition("{")[0] in PASSES), result.report.build_seconds,
         "; ".join(s.reason.splitlines()[0] for s in segments if s.reason),
     )  # fmt: skip
+
+
+def _ranges(model: FrozenModel) -> dict[str, ShapeRange]:
+    """Batches of 1 to 16 of the sizes that the model is made for."""
+    sizes = {name.partition(":")[0]: array.shape[1:] for name, array in model.feeds(1, 0).items()}
+    return {name: ShapeRange((1, *size), (16, *size), (16, *size)) for name, size in sizes.items()}
 
 
 def error_of(model: FrozenModel, result: Result) -> float:

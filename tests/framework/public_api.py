@@ -2,38 +2,41 @@
 
 from __future__ import annotations
 
+import ast
 import importlib
-import inspect
 from pathlib import Path
 from types import ModuleType
 
 FROZEN = Path(__file__).with_name("public_api.txt")
 
 MODULES = (
-    "tfgraphopt", "tfgraphopt.blame", "tfgraphopt.config", "tfgraphopt.errors", "tfgraphopt.explaining", "tfgraphopt.hookspecs",
-    "tfgraphopt.instruments", "tfgraphopt.ir", "tfgraphopt.native", "tfgraphopt.passes", "tfgraphopt.pipeline", "tfgraphopt.plugins",
-    "tfgraphopt.report", "tfgraphopt.rewrite", "tfgraphopt.runtime", "tfgraphopt.runtimes", "tfgraphopt.verification",
-    "tfgraphopt.testing.cases", "tfgraphopt.testing.compare", "tfgraphopt.testing.contracts", "tfgraphopt.testing.growing",
-    "tfgraphopt.testing.numbers", "tfgraphopt.testing.op_makers", "tfgraphopt.testing.pytest_plugin", "tfgraphopt.testing.strategies",
-    "tfgraphopt_layout", "tfgraphopt_layout.testing", "tfgraphopt_trt.advisors", "tfgraphopt_trt.builder", "tfgraphopt_trt.converter",
-    "tfgraphopt_trt.hookspecs", "tfgraphopt_trt.layerdef", "tfgraphopt_trt.meaning", "tfgraphopt_trt.testing",
+    "tfgraphopt", "tfgraphopt.blame", "tfgraphopt.config", "tfgraphopt.errors", "tfgraphopt.explaining",
+    "tfgraphopt.hookspecs", "tfgraphopt.instruments", "tfgraphopt.ir", "tfgraphopt.native", "tfgraphopt.passes",
+    "tfgraphopt.pipeline", "tfgraphopt.plugins", "tfgraphopt.report", "tfgraphopt.rewrite", "tfgraphopt.runtime",
+    "tfgraphopt.runtimes", "tfgraphopt.verification", "tfgraphopt.testing.cases", "tfgraphopt.testing.compare",
+    "tfgraphopt.testing.contracts", "tfgraphopt.testing.growing", "tfgraphopt.testing.numbers",
+    "tfgraphopt.testing.op_makers", "tfgraphopt.testing.pytest_plugin", "tfgraphopt.testing.strategies",
+    "tfgraphopt_layout", "tfgraphopt_layout.testing", "tfgraphopt_trt.advisors", "tfgraphopt_trt.builder",
+    "tfgraphopt_trt.converter", "tfgraphopt_trt.hookspecs", "tfgraphopt_trt.layerdef", "tfgraphopt_trt.meaning",
+    "tfgraphopt_trt.testing",
 )  # fmt: skip
 """Modules that users and authors of plugins import from; everything else may change from one version to the next."""
 
 
 def public_names(module: ModuleType) -> list[str]:
-    """What ``__all__`` lists, or else what the module itself defines without an underscore."""
+    """What ``__all__`` lists, or else what the module's own source defines without an underscore."""
     listed = getattr(module, "__all__", None)
     if listed is not None:
         return sorted(listed)
-    return sorted(name for name, item in vars(module).items() if not name.startswith("_") and _is_own(module, item))
+    tree = ast.parse(Path(module.__file__ or "").read_text())
+    return sorted({name for statement in tree.body for name in _defined(statement) if not name.startswith("_")})
 
 
-def _is_own(module: ModuleType, item: object) -> bool:
-    if inspect.isclass(item) or inspect.isfunction(item):
-        return item.__module__ == module.__name__
-    defined = getattr(item, "__module__", module.__name__)
-    return not inspect.ismodule(item) and defined in (module.__name__, "typing", "collections.abc") and type(item).__name__ != "_Feature"
+def _defined(statement: ast.stmt) -> list[str]:
+    if isinstance(statement, ast.FunctionDef | ast.ClassDef):
+        return [statement.name]
+    targets = statement.targets if isinstance(statement, ast.Assign) else [getattr(statement, "target", None)]
+    return [t.id for t in targets if isinstance(t, ast.Name)]
 
 
 def listing() -> str:

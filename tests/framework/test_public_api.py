@@ -7,11 +7,14 @@ import importlib
 import inspect
 
 import pytest
+
 from framework.public_api import FROZEN, MODULES, listing, public_names
 
 
 def test_public_names_are_those_written_down() -> None:
-    diff = "\n".join(difflib.unified_diff(FROZEN.read_text().splitlines(), listing().splitlines(), "frozen", "now", lineterm="", n=0))
+    diff = "\n".join(
+        difflib.unified_diff(FROZEN.read_text().splitlines(), listing().splitlines(), "frozen", "now", lineterm="", n=0)
+    )
     assert not diff, f"{diff}\nwrite it down by: PYTHONPATH=tests python -m framework.public_api"
 
 

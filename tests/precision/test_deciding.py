@@ -41,7 +41,7 @@ def test_sensitive_layers_stay_and_say_why() -> None:
     assert {"conv", "again", "relu", "last"} <= set(plan.low)
     assert {"mean", "square", "variance", "safe", "root", "softmax"} <= set(plan.high)
     assert all(plan.layers[n].reason and plan.layers[n].origin for n in plan.high)
-    assert plan.layers["safe"].origin == "rule:small-constants"
+    assert plan.layers["square"].origin == "rule:sensitive-binary"
     assert plan.flops_share == 1.0
     assert plan.layers["square"].nodes == ("tf/square",)
 

@@ -109,6 +109,19 @@ std::pair<std::string, int> Parsed(const std::string& tensor) {
   return {tensor.substr(0, colon), std::stoi(tensor.substr(colon + 1))};
 }
 
+// The node that computes what `name` did before Grappler, which renames a node only where it rewrites sums.
+Node* Computing(const std::unordered_map<std::string, Node*>& nodes, const std::string& name) {
+  const auto slash = name.rfind('/');
+  const std::string scope = slash == std::string::npos ? "" : name.substr(0, slash + 1);
+  const std::string leaf = slash == std::string::npos ? name : name.substr(slash + 1);
+  for (const std::string& candidate : {name, scope + "ArithmeticOptimizer/AddOpsRewrite_" + leaf,
+                                       scope + "ArithmeticOptimizer/HoistCommonFactor_Mul_" + leaf}) {
+    const auto found = nodes.find(candidate);
+    if (found != nodes.end()) return found->second;
+  }
+  return nullptr;
+}
+
 // The CPU of the process that `device` is in.
 std::string HostOf(const std::string& device) {
   tensorflow::DeviceNameUtils::ParsedName parsed;
@@ -159,17 +172,17 @@ class AttachRecorders : public tensorflow::GraphOptimizationPass {
                          const std::string& place, const std::string& tensor, const std::string& calibration) {
     const auto [node_name, index] = Parsed(place);
     auto watched = Table::Get().Find(calibration, tensor);
-    const auto found = nodes.find(node_name);
-    if (found == nodes.end() || index >= found->second->num_outputs() || Reads(found->second, marker)) return absl::OkStatus();
-    const DataType type = found->second->output_type(index);
+    Node* found = Computing(nodes, node_name);
+    if (found == nullptr || index >= found->num_outputs() || Reads(found, marker)) return absl::OkStatus();
+    const DataType type = found->output_type(index);
     if (type != tensorflow::DT_FLOAT && type != tensorflow::DT_HALF && type != tensorflow::DT_BFLOAT16 &&
         type != tensorflow::DT_DOUBLE) {
       return absl::OkStatus();
     }
     Node* record;
-    const std::string device = HostOf(found->second->assigned_device_name());
+    const std::string device = HostOf(found->assigned_device_name());
     TF_RETURN_IF_ERROR(tensorflow::NodeBuilder(graph->NewName(node_name + "/record"), kRecord, graph->op_registry())
-                           .Input(found->second, index)
+                           .Input(found, index)
                            .Attr("calibration", calibration)
                            .Attr("tensor", tensor)
                            .Device(device)
