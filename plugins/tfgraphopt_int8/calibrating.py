@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-
 from tfgraphopt.calibration import Calibration, CalibrationRequest
 from tfgraphopt.config import Config
 from tfgraphopt.errors import ConfigError

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 import attrs
 
 from tfgraphopt.ir import Node
-from tfgraphopt_layout.cut import Cut
+from tfgraphopt.mincut import Cut
 from tfgraphopt_layout.permutations import Perm
 from tfgraphopt_layout.problem import Problem, Root
 from tfgraphopt_layout.proposals import Seed, backward_seeds, forward_seeds, single_seeds, spread

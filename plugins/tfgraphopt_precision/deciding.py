@@ -12,7 +12,7 @@ from collections.abc import Mapping
 import attrs
 
 from tfgraphopt.ir import Graph, Node, Value
-from tfgraphopt_layout.cut import Cut
+from tfgraphopt.mincut import Cut
 from tfgraphopt_precision.costs import cast_bytes, flops, saving
 from tfgraphopt_precision.plan import FLOAT32, LayerPrecision, PrecisionPlan
 from tfgraphopt_precision.rules import Objection, PrecisionRule, RuleSet, Surroundings

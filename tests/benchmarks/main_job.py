@@ -12,10 +12,10 @@ from main_job.jobs import lowered_errors
 from main_job.test_models import KERAS, RANGES
 from rich.console import Console
 from rich.table import Table
-from zoo import keras_models, pretrained
-from zoo.frozen import FrozenModel
 
 import tfgraphopt as tgo
+from zoo import keras_models, pretrained
+from zoo.frozen import FrozenModel
 
 COLUMNS = (
     "model", "nodes", "segments", "in engines", "layers", "transposes", "engine MB", "build s", "error", "optimiser s",

@@ -56,7 +56,9 @@ def test_the_layer_contract_passes_a_right_layer_and_tensorrt_agrees() -> None:
     network_contract(SOFTMAX, LayerCase((np.ones((2, 3), np.float32),), {"axis": 1}))()
 
 
-@pytest.mark.parametrize("mistake", [lambda t: t.with_shape(Shape(t.shape.known()[1:])), lambda t: TensorType(DType.HALF, t.shape)])
+@pytest.mark.parametrize(
+    "mistake", [lambda t: t.with_shape(Shape(t.shape.known()[1:])), lambda t: TensorType(DType.HALF, t.shape)]
+)
 def test_the_layer_contract_catches_a_wrong_shape_rule(mistake: object) -> None:
     def infer(inputs: object, attributes: object) -> list[TensorType]:
         return [mistake(t) for t in SOFTMAX.infer(inputs, attributes)]  # type: ignore[operator, arg-type]

@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from main_job.jobs import in_function, in_session, lowered_errors
-from zoo import detect, keras_models, pretrained
-from zoo.frozen import FrozenModel
 
 import tfgraphopt as tgo
 import tfgraphopt.runtime
 from tfgraphopt.plugins import load
+from zoo import detect, keras_models, pretrained
+from zoo.frozen import FrozenModel
 
 KERAS = ("MobileNetV2", "EfficientNetB0", "ResNet50", "InceptionV3", "DenseNet121", "VGG16")
 RANGES = {

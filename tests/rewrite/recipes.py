@@ -268,11 +268,11 @@ def pick(g: Growing) -> None:
 def neutral_integer(g: Growing) -> None:
     """Integer arithmetic with 0 and 1."""
     dtype = g.draw(st.sampled_from([DType.INT32, DType.INT64]))
-    x = g.placeholder(dtype, g.draw(any_dims(0, 2)))
+    x = g.placeholder(dtype, g.draw(st.sampled_from([(), (1,), (2, 3), (1, 3), (3, 1, 2)])))
     op = g.draw(st.sampled_from(["AddV2", "Sub", "Mul", "FloorDiv"]))
     neutral = int(op in ("Mul", "FloorDiv"))
     number = g.draw(st.sampled_from([neutral, neutral, neutral + 1]))
-    g.like(op, [x, g.const(np.full(g.draw(st.sampled_from([(), (1,), (2, 1)])), number), dtype)])
+    g.like(op, [x, g.const(np.full(g.draw(st.sampled_from([(), (1,), (1, 1, 1)])), number), dtype)])
 
 
 def relu_relu6(g: Growing) -> None:
