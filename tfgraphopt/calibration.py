@@ -1,4 +1,4 @@
-"""Calibration as the framework sees it: a plugin turns models into calibration graphs, runs data, and optimises with what it saw."""
+"""Calibration as the framework sees it: a plugin makes calibration graphs, runs data, and optimises with what it saw."""
 
 from __future__ import annotations
 
@@ -75,5 +75,5 @@ def calibration_of(tables: Tables, precision: str = "int8") -> Calibration:
     """
     found: Calibration | None = tables.table(HOOK).get(precision)
     if found is None:
-        raise PluginError(f"no plugin calibrates for {precision}", hint="see `tfgraphopt plugins`: int8 may be missing or switched off")
+        raise PluginError(f"no plugin calibrates for {precision}", hint="see `tfgraphopt plugins`: int8 may be switched off")
     return found

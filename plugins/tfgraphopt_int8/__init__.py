@@ -1,6 +1,12 @@
-"""INT8 for TensorFlow graphs: statistics of tensors, calibrators, and quantize and dequantize layers where TensorRT fuses them."""
+"""INT8 for TensorFlow graphs: statistics, calibrators, and quantize and dequantize layers where TensorRT fuses them."""
 
 from tfgraphopt_int8.calibrators import Calibrator
+from tfgraphopt_int8.coverage import Finding, findings
+from tfgraphopt_int8.rules import QuantRule, WeightedLayer
 from tfgraphopt_int8.statistics import Statistics, TensorStatistics, merge_all
+from tfgraphopt_int8.trt_cache import read_cache, write_cache
 
-__all__ = ["Calibrator", "Statistics", "TensorStatistics", "merge_all"]
+__all__ = [
+    "Calibrator", "Finding", "QuantRule", "Statistics", "TensorStatistics", "WeightedLayer", "findings", "merge_all",
+    "read_cache", "write_cache",
+]  # fmt: skip

@@ -46,7 +46,7 @@ def tensors_needed(graph_def: GraphDef, outputs: Sequence[str], config: Config, 
 def _until_int8(steps: Sequence[Step]) -> tuple[Step, ...]:
     places = [i for i, step in enumerate(steps) if isinstance(step, Int8)]
     if not places:
-        raise ConfigError("the pipeline has no pass int8, so that nothing would be quantised", hint="leave the pipeline to tfgraphopt")
+        raise ConfigError("the pipeline has no pass int8: nothing would be quantised", hint="leave the pipeline to tfgraphopt")
     return tuple(steps[: places[0] + 1])
 
 
@@ -58,9 +58,17 @@ def calibration_graph(graph_def: GraphDef, outputs: Sequence[str], config: Confi
     """
     needed = tensors_needed(graph_def, outputs, config, tables)
     if not needed:
-        raise ConfigError("nothing in this graph can be quantised", hint='see `tfgraphopt explain`; precision "fp16" may be what you want')
+        raise ConfigError("nothing in this graph can be quantised", hint="see `tfgraphopt explain`; fp16 may be what you want")
+    _check_outputs(graph_def, outputs)
     recording.load()
     return CalibrationGraph(graph_def, tuple(outputs), needed, uuid.uuid4().hex, fingerprint(graph_def), config)
+
+
+def _check_outputs(graph_def: GraphDef, outputs: Sequence[str]) -> None:
+    names = {n.name for n in graph_def.node}
+    unknown = [o for o in outputs if o.partition(":")[0] not in names]
+    if unknown:
+        raise ConfigError("there are no such nodes to fetch", where=unknown)
 
 
 def _prepare(graph_def: GraphDef, outputs: Sequence[str], config: Config, tables: Tables) -> GraphDef:

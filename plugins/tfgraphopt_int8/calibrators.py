@@ -98,7 +98,7 @@ def _entropy(seen: TensorStatistics, options: Mapping[str, Any]) -> float:
     """
     histogram = seen.histogram
     assert histogram is not None
-    counts = histogram.counts[: histogram.used].astype(np.float64)
+    counts = histogram.weights
     if options["flatten_first_bin"] and counts.size > 1:
         counts[0] = counts[1]
     if counts.size <= LEVELS or not counts.any():
@@ -139,12 +139,11 @@ def _mse(seen: TensorStatistics, options: Mapping[str, Any]) -> float:
     """The threshold at which rounding and clipping together change the tensor least, each bin taken as its centre."""
     histogram = seen.histogram
     assert histogram is not None
-    size = histogram.used
-    centres = (np.arange(size) + 0.5) * histogram.width
-    counts = histogram.counts[:size].astype(np.float64)
-    amaxes = np.linspace(1 / int(options["candidates"]), 1, int(options["candidates"])) * seen.amax
+    centres, counts = histogram.centres, histogram.weights
+    candidates = int(options["candidates"])
+    amaxes = [seen.amax * (i + 1) / candidates for i in range(candidates)]
     errors = [_squared_error(centres, counts, amax) for amax in amaxes]
-    return float(amaxes[int(np.argmin(errors))])
+    return amaxes[int(np.argmin(errors))]
 
 
 def _squared_error(centres: Floats, counts: Floats, amax: float) -> float:
@@ -155,10 +154,8 @@ def _squared_error(centres: Floats, counts: Floats, amax: float) -> float:
 
 def quantisation_error(histogram: Histogram, amax: float) -> float:
     """The mean squared error of quantising the magnitudes in ``histogram`` with the range ``amax``."""
-    size = histogram.used
-    centres = (np.arange(size) + 0.5) * histogram.width
-    counts = histogram.counts[:size].astype(np.float64)
-    return _squared_error(centres, counts, amax) / max(counts.sum(), 1.0)
+    centres, counts = histogram.centres, histogram.weights
+    return _squared_error(centres, counts, amax) / max(float(counts.sum()), 1.0)
 
 
 CALIBRATORS: tuple[Calibrator, ...] = (

@@ -33,7 +33,8 @@ class Feeder:
             ConfigError: there is no batch; an input is missing, unknown, or of another element type or shape.
         """
         if isinstance(data, (str, bytes, Mapping)) or not isinstance(data, Iterable):
-            raise ConfigError(f"calibration data is an iterable of batches, not a {type(data).__name__}", hint="wrap a batch in a list")
+            kind = type(data).__name__
+            raise ConfigError(f"calibration data is an iterable of batches, not a {kind}", hint="wrap a batch in a list")
         index = -1
         for index, batch in enumerate(data):
             yield self.feeds(batch, index)
@@ -59,7 +60,8 @@ class Feeder:
         elif len(names) == 1:
             given = {names[0]: batch}
         else:
-            raise ConfigError(f"batch {index} is one array; the model has {len(names)} inputs", where=names, hint="give a dict or tuple")
+            hint = "give a dict or a tuple"
+            raise ConfigError(f"batch {index} is one array; the model has {len(names)} inputs", where=names, hint=hint)
         self._compare(names, given, index)
         return given
 
@@ -68,7 +70,7 @@ class Feeder:
         if missing:
             raise ConfigError(f"batch {index} lacks inputs of the model", where=missing, why=f"it has {sorted(given)}")
         if unknown:
-            raise ConfigError(f"batch {index} names inputs that the model does not have", where=unknown, why=f"it has {list(names)}")
+            raise ConfigError(f"batch {index} names inputs that the model lacks", where=unknown, why=f"it has {list(names)}")
 
 
 def _array(value: Any) -> Array:

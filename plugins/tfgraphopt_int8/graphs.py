@@ -20,6 +20,8 @@ from tfgraphopt.graphdef import GraphDef
 MARKER = "tfgraphopt_calibration"
 OP = "TfgraphoptCalibration"
 _SUFFIX = "/before_calibration"
+_DEPTH = 12
+"""No fusion of TensorFlow's takes in a longer chain of nodes."""
 _PLAIN_NAMES = ("precision", "engine", "max_batch_size", "max_workspace_size_bytes", "minimum_segment_size", "strict", "pipeline")
 
 
@@ -93,8 +95,8 @@ def _rename(graph_def: GraphDef, names: Mapping[str, str]) -> None:
         for index, reference in enumerate(node.input):
             node.input[index] = _renamed(reference, names)
         if "_class" in node.attr:
-            places = node.attr["_class"].list.s
-            places[:] = [b"loc:@" + names.get(p[5:].decode(), p[5:].decode()).encode() if p[:5] == b"loc:@" else p for p in places]
+            places = [p.decode() for p in node.attr["_class"].list.s]
+            node.attr["_class"].list.s[:] = [(p[:5] + names.get(p[5:], p[5:])).encode() for p in places]
 
 
 def _renamed(reference: str, names: Mapping[str, str]) -> str:
@@ -104,16 +106,32 @@ def _renamed(reference: str, names: Mapping[str, str]) -> str:
 
 def _mark(made: GraphDef, graph: CalibrationGraph, wrapped: Sequence[str]) -> None:
     if any(n.name == MARKER for n in made.node):
-        raise GraphDefError(f"the graph has a node {MARKER!r} already", hint="it may be a calibration graph: pass the original one")
+        raise GraphDefError(f"the graph has a node {MARKER!r} already", hint="pass the original graph, not a calibration graph")
     renamed = {n: n + _SUFFIX for n in wrapped}
     node = made.node.add(name=MARKER, op=OP)
     node.attr["calibration"].s = graph.calibration.encode()
     node.attr["node"].s = MARKER.encode()
     node.attr["tensors"].list.s.extend(t.encode() for t in graph.tensors)
     node.attr["places"].list.s.extend(_renamed(t, renamed).encode() for t in graph.tensors)
+    before = _ancestors(graph.original, graph.tensors)
+    node.attr["ancestors"].list.s.extend("\n".join(renamed.get(a, a) for a in before[t]).encode() for t in graph.tensors)
     node.attr["outputs"].list.s.extend(n.encode() for n in wrapped)
     request = {"outputs": graph.outputs, "fingerprint": graph.fingerprint, "config": _config_tree(graph.config)}
     node.attr["request"].s = json.dumps(request).encode()
+
+
+def _ancestors(graph_def: GraphDef, tensors: Sequence[str]) -> dict[str, list[str]]:
+    """The nodes that each tensor is computed from within a few steps; the op tells by them what TensorFlow has moved."""
+    inputs = {n.name: [i.partition(":")[0] for i in n.input if i[:1] != "^"] for n in graph_def.node if n.op != "Const"}
+    found = {}
+    for tensor in tensors:
+        seen: dict[str, None] = {}
+        level = [tensor.partition(":")[0]]
+        for _ in range(_DEPTH):
+            level = [i for name in level for i in inputs[name] if i in inputs and i not in seen]
+            seen.update(dict.fromkeys(level))
+        found[tensor] = list(seen)
+    return found
 
 
 def _result_types(graph_def: GraphDef, names: Sequence[str]) -> dict[str, tuple[int, ...]]:

@@ -56,6 +56,16 @@ class Histogram:
         """The number of bins up to the last that is not empty."""
         return int(np.flatnonzero(self.counts)[-1]) + 1 if self.counts.any() else 0
 
+    @property
+    def centres(self) -> npt.NDArray[np.float64]:
+        """The middles of the used bins."""
+        return np.arange(0.5, self.used, dtype=np.float64) * np.float64(self.width)
+
+    @property
+    def weights(self) -> npt.NDArray[np.float64]:
+        """The counts of the used bins."""
+        return self.counts[: self.used].astype(np.float64)
+
     def widened(self, exponent: int) -> Histogram:
         """The same data over a range that is a power of two times larger."""
         counts = np.asarray(self.counts)

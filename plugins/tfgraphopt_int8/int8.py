@@ -8,19 +8,20 @@ from typing import ClassVar
 import attrs
 
 from tfgraphopt.errors import ConfigError
-from tfgraphopt.ir import Graph, Value
+from tfgraphopt.ir import Graph, Node, Value
 from tfgraphopt.passes import Context, Pass
 from tfgraphopt.plugins import Tables
 from tfgraphopt_int8.calibrators import Calibrator, range_of
 from tfgraphopt_int8.placing import place
 from tfgraphopt_int8.plan import Int8Plan, TensorPlan, summary
-from tfgraphopt_int8.qat import tidy
+from tfgraphopt_int8.qat import tidy, widened
 from tfgraphopt_int8.rules import QuantRule
 from tfgraphopt_int8.settings import Settings
 from tfgraphopt_int8.sites import LayerPlan, Sites, Use, find_sites, shared_scales
 from tfgraphopt_int8.sources import Sources
 from tfgraphopt_int8.weights import scales_of
 from tfgraphopt_trt.engine_kinds import chosen_kind
+from tfgraphopt_trt.engine_nodes import OPS, body_of
 
 RULES_HOOK = "tfgraphopt_int8_rules"
 LAYERS_HOOK = "tfgraphopt_int8_layers"
@@ -28,6 +29,8 @@ CALIBRATORS_HOOK = "tfgraphopt_int8_calibrators"
 LOWERED = "lowered"
 REST = "precision.rest"
 """A fact for the precision plugin."""
+PLANS = "int8.plans"
+"""A fact: what was decided, by segment."""
 PLANNING = "int8.planning"
 """A fact: when it is there (a dict), nothing is placed, and the pass notes in it which tensors it would need, by segment."""
 
@@ -52,6 +55,7 @@ class Int8(Pass):
         settings = Settings.of(ctx.config)
         ctx.facts[REST] = rest_of(ctx, settings)
         own_ranges = tidy(graph)
+        _say_widened(graph, ctx)
         rules: Sequence[QuantRule] = ctx.tables.items(RULES_HOOK)
         sites = find_sites(graph, ctx.tables.table(LAYERS_HOOK), rules, settings)
         sources = Sources.of(graph, ctx)
@@ -64,7 +68,15 @@ class Int8(Pass):
         elif not ranges.is_known and sites.uses:
             raise _uncalibrated(graph)
         plan = quantise(graph, sites, ranges, rest_of(ctx, settings))
+        ctx.facts.setdefault(PLANS, {})[graph.name] = plan
         _record(graph, plan, ctx, ranges.calibrator.name)
+
+
+def _say_widened(graph: Graph, ctx: Context) -> None:
+    call = ctx.module.main.find(graph.name)
+    if call is not None and call.op in OPS:
+        for text in widened(ctx.module.functions[body_of(call)]):
+            ctx.report.say(text)
 
 
 def _uncalibrated(graph: Graph) -> ConfigError:
@@ -145,7 +157,7 @@ def _share(group: Sequence[Value], tensors: dict[Value, TensorPlan], rest: str) 
             tensors[value] = attrs.evolve(tensors[value], amax=amax, scale=scale)
 
 
-def _residuals(sites: Sites, tensors: Mapping[Value, TensorPlan], done: set[object]) -> list[Use]:
+def _residuals(sites: Sites, tensors: Mapping[Value, TensorPlan], done: set[Node]) -> list[Use]:
     """Of every sum the operand to be quantised: one that is quantised for others anyway, else the first with a range."""
     found = []
     shared = {u.value for u in sites.uses if u.node in done}

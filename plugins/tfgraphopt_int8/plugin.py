@@ -11,11 +11,13 @@ from tfgraphopt.hookspecs import hookimpl
 from tfgraphopt.passes import Pass
 from tfgraphopt.runtimes import EngineRuntime
 from tfgraphopt_int8 import hookspecs
+from tfgraphopt_int8.auditing import ADVISOR
 from tfgraphopt_int8.calibrators import CALIBRATORS, Calibrator
 from tfgraphopt_int8.int8 import Int8
 from tfgraphopt_int8.qat import CONVERTERS
 from tfgraphopt_int8.rules import LAYERS, RULES, QuantRule, WeightedLayer
 from tfgraphopt_int8.sources import NoteTensors
+from tfgraphopt_trt.advisors import BuildAdvisor
 from tfgraphopt_trt.converter import Converter
 
 
@@ -53,6 +55,12 @@ def tfgraphopt_int8_rules() -> Iterable[QuantRule]:
 def tfgraphopt_trt_converters() -> Iterable[Converter]:
     """FakeQuant* and QuantizeAndDequantize*."""
     return CONVERTERS
+
+
+@hookimpl(optionalhook=True)
+def tfgraphopt_trt_build_advisors() -> Iterable[BuildAdvisor]:
+    """What TensorRT built is compared with the plan."""
+    return [ADVISOR]
 
 
 @hookimpl

@@ -1,7 +1,7 @@
 """Graphs that were trained with quantisation: their ops as quantize and dequantize layers, with the ranges that they carry.
 
-TensorRT's 8-bit numbers are symmetric: zero is 0, the largest magnitude 127. A range whose zero is the middle of TensorFlow's 0..255
-maps exactly. Any other is widened to the symmetric one around it, with the same zero; the step grows by what :func:`symmetric` says.
+TensorRT's 8-bit numbers are symmetric: zero is 0, the largest magnitude 127. A range whose zero is the middle of TensorFlow's
+0..255 maps exactly. Any other is widened to the symmetric one around it; the step grows by the factor that :func:`symmetric` says.
 """
 
 from __future__ import annotations
@@ -63,7 +63,10 @@ def _pair(b: LayerBuilder, x: Value, scale: Floats, axis: int | None) -> Value:
     step = b.constant(Tensor.of(scale.astype(np.float32)))
     attributes: dict[str, Any] = {"axis": axis}
     tensor = constant_of(x)
-    whole = b.layer(QUANTIZE, [x, step], {**attributes, "to": DType.INT8})[0] if tensor is None else _whole(b, tensor, scale, axis)
+    if tensor is None:
+        whole = b.layer(QUANTIZE, [x, step], {**attributes, "to": DType.INT8})[0]
+    else:
+        whole = _whole(b, tensor, scale, axis)
     return b.layer(DEQUANTIZE, [whole, step], attributes)[0]
 
 
@@ -157,6 +160,40 @@ def quantize_and_dequantize_v3(
 CONVERTERS: Sequence[Converter] = (
     fake_quant_args, fake_quant_vars, fake_quant_channels, quantize_and_dequantize, quantize_and_dequantize_v3,
 )  # fmt: skip
+
+# -- what it costs -----------------------------------------------------------------------------------------------------------
+
+
+def widened(graph: Graph) -> list[str]:
+    """One sentence for every node of TensorFlow ops in ``graph`` whose range is widened."""
+    return [text for node in graph if node.op in FAKE_QUANT and (text := _widened(node))]
+
+
+def _widened(node: Node) -> str | None:
+    narrow: Any = node.attrs["narrow_range"]
+    ends = _ends(node)
+    if ends is None:
+        return None
+    try:
+        made = symmetric(*ends, narrow)
+    except Unsupported:
+        return None
+    if made.coarser <= 1:
+        return None
+    low, high = float(np.min(ends[0])), float(np.max(ends[1]))
+    reach = float(np.max(made.scale)) * 127
+    return (
+        f"{node.name}: its range [{low:.4g}, {high:.4g}] is widened to [-{reach:.4g}, {reach:.4g}], since TensorRT's integers are "
+        f"symmetric: steps and rounding errors are up to {made.coarser:.2f} times the model's"
+    )
+
+
+def _ends(node: Node) -> tuple[Any, Any] | None:
+    if node.op == "FakeQuantWithMinMaxArgs":
+        return node.attrs["min"], node.attrs["max"]
+    low, high = constant_of(node["min"]), constant_of(node["max"])
+    return None if low is None or high is None else (low.numpy(), high.numpy())
+
 
 # -- in lowered bodies -----------------------------------------------------------------------------------------------------
 

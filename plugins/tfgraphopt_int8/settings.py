@@ -31,10 +31,10 @@ def _amaxes(value: Mapping[str, float]) -> dict[str, float]:
     return {str(n).removesuffix(":0"): float(a) for n, a in value.items()}
 
 
-def _calibrator(value: Any) -> tuple[str, dict[str, Any]]:
+def _calibrator(value: str | Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     """``"entropy"``, or a mapping of its name and options."""
-    if isinstance(value, str):
-        return value, {}
+    if isinstance(value, (str, tuple)):
+        return (value, {}) if isinstance(value, str) else value
     given = dict(value)
     return str(given.pop("name", DEFAULT)), given
 
@@ -63,7 +63,7 @@ class Settings:
     skip: tuple[Pattern, ...] = attrs.field(default=(), converter=_patterns)
     force: tuple[Pattern, ...] = attrs.field(default=(), converter=_patterns)
     statistics: Statistics | None = attrs.field(default=None, converter=_statistics)
-    calibrator: tuple[str, dict[str, Any]] = attrs.field(default=DEFAULT, converter=_calibrator)
+    calibrator: tuple[str, dict[str, Any]] = attrs.field(default=(DEFAULT, {}), converter=_calibrator)
     amax: Mapping[str, float] = attrs.field(factory=dict, converter=_amaxes)
     rest: str | None = attrs.field(default=None, validator=attrs.validators.in_((None, "fp32", "fp16", "bf16")))
     residuals: bool = True
@@ -83,7 +83,9 @@ class Settings:
         try:
             return cls(**given)
         except (TypeError, ValueError) as error:
-            raise error if isinstance(error, ConfigError) else ConfigError("an option of int8 is wrong", why=str(error)) from error
+            if isinstance(error, ConfigError):
+                raise
+            raise ConfigError("an option of int8 is wrong", why=str(error)) from error
 
 
 def with_options(config: Config, **options: Any) -> Config:

@@ -57,14 +57,15 @@ class TensorStatistics:
         flat = np.asarray(array).astype(np.float32).astype(np.float64).reshape(-1)
         finite = flat[np.isfinite(flat)]
         nans = int(np.isnan(flat).sum())
-        unusual = {"batches": 1, "nans": nans, "infinities": flat.size - finite.size - nans}
+        infinities = flat.size - finite.size - nans
         if not finite.size:
-            return cls(**unusual)
+            return cls(batches=1, nans=nans, infinities=infinities)
         magnitudes = np.abs(finite)
         nonzero = magnitudes[magnitudes > 0]
         return cls(
-            count=finite.size, zeros=finite.size - nonzero.size, min=float(finite.min()) + 0.0, max=float(finite.max()) + 0.0,
-            peaks=_peak(float(magnitudes.max())), histogram=Histogram.of(nonzero), **unusual,
+            batches=1, count=finite.size, nans=nans, infinities=infinities, zeros=finite.size - nonzero.size,
+            min=float(finite.min()) + 0.0, max=float(finite.max()) + 0.0,
+            peaks=_peak(float(magnitudes.max())), histogram=Histogram.of(nonzero),
         )  # fmt: skip
 
     @property
@@ -141,6 +142,10 @@ def _histogram(data: Mapping[str, Any]) -> Histogram:
 # -- all tensors of a graph ----------------------------------------------------------------------------------------------
 
 
+def _names(names: Iterable[str]) -> tuple[str, ...]:
+    return tuple(sorted(set(names)))
+
+
 @attrs.frozen(slots=True)
 class Statistics:
     """The statistics of the tensors of one graph, by tensor name (``node:0`` without the ``:0``).
@@ -154,7 +159,7 @@ class Statistics:
 
     fingerprint: str
     tensors: Mapping[str, TensorStatistics] = attrs.field(factory=dict)
-    wanted: tuple[str, ...] = attrs.field(default=(), converter=lambda names: tuple(sorted(set(names))))
+    wanted: tuple[str, ...] = attrs.field(default=(), converter=_names)
     calibrator: str = ""
 
     @property

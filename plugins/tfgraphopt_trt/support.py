@@ -16,7 +16,8 @@ from tfgraphopt.report import Verdict
 from tfgraphopt.transforms.dead_code import FED
 from tfgraphopt.transforms.identity import FORWARDING
 from tfgraphopt_trt.builder import Unsupported
-from tfgraphopt_trt.converter import Converter, convert
+from tfgraphopt_trt.calls import called, convert_call, is_pure
+from tfgraphopt_trt.converter import Converter, Fragment, convert
 from tfgraphopt_trt.engine_kinds import chosen_kind
 from tfgraphopt_trt.hookspecs import LayerRule, SegmentRule
 
@@ -76,11 +77,10 @@ class Support:
         return self._try(node)
 
     def _try(self, node: Node) -> tuple[str, str]:
-        converter = self.converters.get(node.op)
-        if converter is None:
+        if node.op not in self.converters and called(node) is None:
             return "no converter", f"no plugin converts {node.op}"
         try:
-            fragment = convert(converter, node, self.layers)
+            fragment = self.fragment(node)
             reason = self._against_layers(fragment.graph)
         except Unsupported as error:
             return "refused", str(error)
@@ -91,6 +91,16 @@ class Support:
                 raise
             return "refused", f"its converter failed: {type(error).__name__}: {error}"
         return ("refused", reason) if reason else ("converted", "")
+
+    def fragment(self, node: Node) -> Fragment:
+        """The layers of ``node``; Unsupported with the reason when there are none."""
+        converter = self.converters.get(node.op)
+        body = called(node)
+        if converter is None and body is not None:
+            return convert_call(node, body, self.fragment, self.layers)
+        if converter is None:
+            raise Unsupported(f"no plugin converts {node.op}")
+        return convert(converter, node, self.layers)
 
     def _against_layers(self, fragment: Graph) -> str | None:
         """What the layer rules have against the layers that a node becomes."""
@@ -123,7 +133,9 @@ def _on_cpu(node: Node, config: Config) -> str | None:
 
 
 def _stateful(node: Node, config: Config) -> str | None:
-    definition = node.definition
+    definition, body = node.definition, called(node)
+    if body is not None:
+        return None if is_pure(body) else f"function {body.name!r} has side effects or state"
     return "it has side effects or state" if definition is not None and definition.stateful else None
 
 

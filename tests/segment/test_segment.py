@@ -75,6 +75,14 @@ def test_a_fetched_tensor_inside_an_engine_keeps_its_name() -> None:
     }  # fmt: skip
 
 
+def test_a_fetched_identity_with_readers_splits_nothing() -> None:
+    def build(x: tf.Tensor) -> None:
+        fetched = tf.identity(tf.nn.tanh(x), name="fetched")
+        tf.nn.relu(tf.nn.sigmoid(fetched), name="y")
+
+    assert len(segment(graph_def(build), ["fetched", "y"]).report.segments) == 1
+
+
 def test_nodes_behind_a_tf1_switch_stay_in_tensorflow() -> None:
     def build(x: tf.Tensor) -> None:
         chosen = tf.raw_ops.Switch(data=x, pred=tf.reduce_sum(x) > 0, name="switch")

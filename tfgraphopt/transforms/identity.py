@@ -17,22 +17,24 @@ _RESULTS_OF_CONTROL_FLOW = frozenset({"Switch", "RefSwitch", "Merge", "RefMerge"
 class RemoveIdentity(Pass):
     """Let readers of Identity, IdentityN, StopGradient, PreventGradient and Snapshot read the original tensor.
 
-    A node that the caller fetches by name stays, and so does one that holds a branch of TF1 control flow alive or that waits for
-    another node: its control edges mean something.
+    A node that the caller fetches by name stays (its readers read past it), and so does one that holds a branch of TF1 control flow
+    alive or that waits for another node: its control edges mean something.
     """
 
     name: ClassVar[str] = "remove-identity"
 
     def run(self, graph: Graph, ctx: Context) -> None:
         for node in graph:
-            if node.op in FORWARDING and _is_plain(graph, node):
+            if node.op in FORWARDING and _is_plain(node):
                 for result, source in zip(node.outputs, node.inputs, strict=True):
-                    result.replace_uses(source)
-                graph.erase(node)
+                    for user, index in result.uses:
+                        user.set_input(index, source)
+                if not graph.keeps(node):
+                    graph.erase(node)
 
 
-def _is_plain(graph: Graph, node: Node) -> bool:
-    if node.control or graph.keeps(node):
+def _is_plain(node: Node) -> bool:
+    if node.control:
         return False
     crosses = any(_device(user) != _device(node) for user in node.users)
     sources = [v.producer for v in node.inputs if v.producer is not None]

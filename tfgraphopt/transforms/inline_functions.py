@@ -18,8 +18,7 @@ CALLS = frozenset({"PartitionedCall", "StatefulPartitionedCall"})
 class InlineFunctions(Pass):
     """Inline PartitionedCall and StatefulPartitionedCall, and nodes whose op is a function of the graph.
 
-    ``_noinline`` functions are inlined as well: Keras marks its grouped convolutions so for XLA's sake, and an engine cannot call
-    back. Functions that call themselves are left alone.
+    Functions that are marked ``_noinline``, and functions that call themselves, are left alone.
     """
 
     name: ClassVar[str] = "inline-functions"
@@ -62,7 +61,7 @@ def _body(node: Node, graph: Graph, ctx: Context) -> Graph | None:
     ref = node.attrs.get("f") if node.op in CALLS else None
     name = ref.name if isinstance(ref, FuncRef) else node.op
     body = ctx.module.functions.get(name)
-    if body is None or body is graph or len(body.inputs) != len(node.inputs) or len(body.outputs) != len(node.outputs):
+    if body is None or body is graph or body.attrs.get("_noinline") or len(body.inputs) != len(node.inputs) or len(body.outputs) != len(node.outputs):
         return None
     return body
 

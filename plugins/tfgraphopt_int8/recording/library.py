@@ -26,7 +26,7 @@ _VISITOR = ctypes.CFUNCTYPE(
 class Observed:
     """What this process has seen of one tensor.
 
-    ``attached`` is false when no graph computed the tensor under its name: TensorFlow had fused it away, or the graph has not run.
+    ``attached`` is false when no graph computed the tensor: TensorFlow had fused it away, or the graph has not run.
     """
 
     attached: bool

@@ -9,8 +9,10 @@
 #define NDEBUG
 #endif
 
+#include <sstream>
 #include <string>
 #include <unordered_map>
+#include <unordered_set>
 #include <vector>
 
 #include "statistics.h"
@@ -40,12 +42,13 @@ REGISTER_OP("TfgraphoptCalibration")
     .Attr("calibration: string")
     .Attr("tensors: list(string)")
     .Attr("places: list(string)")
+    .Attr("ancestors: list(string)")
     .Attr("node: string")
     .Attr("outputs: list(string) = []")
     .Attr("request: string = ''")
     .SetIsStateful()
     .SetShapeFn(tensorflow::shape_inference::NoOutputs)
-    .Doc("Marks a calibration graph: its tensors `tensors` are watched while it runs, at `places`.");
+    .Doc("Marks a calibration graph: its tensors `tensors` are watched while it runs, at `places`; `ancestors` are the nodes before them, a text of lines each.");
 
 REGISTER_OP("TfgraphoptRecord")
     .Input("x: T")
@@ -109,8 +112,18 @@ std::pair<std::string, int> Parsed(const std::string& tensor) {
   return {tensor.substr(0, colon), std::stoi(tensor.substr(colon + 1))};
 }
 
-// The node that computes what `name` did before Grappler, which renames a node only where it rewrites sums.
-Node* Computing(const std::unordered_map<std::string, Node*>& nodes, const std::string& name) {
+using Nodes = std::unordered_map<std::string, Node*>;
+using Names = std::unordered_set<std::string>;
+
+Names Lines(const std::string& prefix, const std::string& text) {
+  Names names;
+  std::istringstream lines(text);
+  for (std::string line; std::getline(lines, line);) names.insert(prefix + line);
+  return names;
+}
+
+// The node that has the name of `name`, or the one that Grappler gives the root of a sum or product that it rewrites.
+Node* Named(const Nodes& nodes, const std::string& name) {
   const auto slash = name.rfind('/');
   const std::string scope = slash == std::string::npos ? "" : name.substr(0, slash + 1);
   const std::string leaf = slash == std::string::npos ? name : name.substr(slash + 1);
@@ -120,6 +133,34 @@ Node* Computing(const std::unordered_map<std::string, Node*>& nodes, const std::
     if (found != nodes.end()) return found->second;
   }
   return nullptr;
+}
+
+// Whether an operand tells nothing of the order of operations.
+bool IsNeutral(const Node* node) {
+  return node->IsSource() || node->IsConstant() || node->IsArg() || node->IsRecv() || node->IsVariable() ||
+         node->name().find("Optimizer") != std::string::npos;
+}
+
+// The node that computes now what `name` computed before Grappler, or null. Grappler moves activations behind poolings and
+// concatenations and lets the nodes keep their names: then the value is the result of a node that used to come before.
+Node* Computing(const Nodes& nodes, const std::string& name, const Names& ancestors) {
+  Node* node = Named(nodes, name);
+  if (node == nullptr) return nullptr;
+  for (bool moved = true; moved;) {
+    moved = false;
+    for (const tensorflow::Edge* edge : node->out_edges()) {
+      if (edge->IsControlEdge() || edge->src_output() != 0 || ancestors.count(edge->dst()->name()) == 0) continue;
+      node = edge->dst();
+      moved = true;
+      break;
+    }
+  }
+  if (node->name() != name && ancestors.count(node->name()) != 0) return node;
+  for (const tensorflow::Edge* edge : node->in_edges()) {
+    const bool before = edge->IsControlEdge() || IsNeutral(edge->src()) || ancestors.count(edge->src()->name()) != 0;
+    if (!before) return nullptr;
+  }
+  return node;
 }
 
 // The CPU of the process that `device` is in.
@@ -142,7 +183,7 @@ class AttachRecorders : public tensorflow::GraphOptimizationPass {
       if (node->type_string() == kMarker) markers.push_back(node);
     }
     if (markers.empty()) return absl::OkStatus();
-    std::unordered_map<std::string, Node*> nodes;
+    Nodes nodes;
     for (Node* node : graph->op_nodes()) nodes.emplace(node->name(), node);
     for (Node* marker : markers) TF_RETURN_IF_ERROR(Attach(graph, marker, nodes));
     tensorflow::FixupSourceAndSinkEdges(graph);
@@ -150,29 +191,33 @@ class AttachRecorders : public tensorflow::GraphOptimizationPass {
   }
 
  private:
-  absl::Status Attach(Graph* graph, Node* marker, const std::unordered_map<std::string, Node*>& nodes) {
+  absl::Status Attach(Graph* graph, Node* marker, const Nodes& nodes) {
     std::string calibration, own_name;
-    std::vector<std::string> tensors, places;
+    std::vector<std::string> tensors, places, ancestors;
     TF_RETURN_IF_ERROR(tensorflow::GetNodeAttr(marker->attrs(), "calibration", &calibration));
     TF_RETURN_IF_ERROR(tensorflow::GetNodeAttr(marker->attrs(), "node", &own_name));
     TF_RETURN_IF_ERROR(tensorflow::GetNodeAttr(marker->attrs(), "tensors", &tensors));
     TF_RETURN_IF_ERROR(tensorflow::GetNodeAttr(marker->attrs(), "places", &places));
-    if (places.size() != tensors.size()) return absl::InvalidArgumentError("a place is needed for every tensor to be watched");
+    TF_RETURN_IF_ERROR(tensorflow::GetNodeAttr(marker->attrs(), "ancestors", &ancestors));
+    if (places.size() != tensors.size() || ancestors.size() != tensors.size()) {
+      return absl::InvalidArgumentError("every tensor to be watched needs a place and its ancestors");
+    }
     // An import under a name scope, or an inlined function, puts a prefix before every name.
     const std::string& name = marker->name();
     const bool scoped = name.size() > own_name.size() && name.compare(name.size() - own_name.size(), own_name.size(), own_name) == 0;
     const std::string prefix = scoped ? name.substr(0, name.size() - own_name.size()) : "";
     for (size_t i = 0; i < tensors.size(); ++i) {
-      TF_RETURN_IF_ERROR(AttachOne(graph, marker, nodes, prefix + places[i], tensors[i], calibration));
+      TF_RETURN_IF_ERROR(AttachOne(graph, marker, nodes, prefix + places[i], Lines(prefix, ancestors[i]), tensors[i], calibration));
     }
     return absl::OkStatus();
   }
 
-  absl::Status AttachOne(Graph* graph, Node* marker, const std::unordered_map<std::string, Node*>& nodes,
-                         const std::string& place, const std::string& tensor, const std::string& calibration) {
+  absl::Status AttachOne(Graph* graph, Node* marker, const Nodes& nodes,
+                         const std::string& place, const Names& ancestors, const std::string& tensor,
+                         const std::string& calibration) {
     const auto [node_name, index] = Parsed(place);
     auto watched = Table::Get().Find(calibration, tensor);
-    Node* found = Computing(nodes, node_name);
+    Node* found = Computing(nodes, node_name, ancestors);
     if (found == nullptr || index >= found->num_outputs() || Reads(found, marker)) return absl::OkStatus();
     const DataType type = found->output_type(index);
     if (type != tensorflow::DT_FLOAT && type != tensorflow::DT_HALF && type != tensorflow::DT_BFLOAT16 &&
