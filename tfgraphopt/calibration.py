@@ -75,5 +75,7 @@ def calibration_of(tables: Tables, precision: str = "int8") -> Calibration:
     """
     found: Calibration | None = tables.table(HOOK).get(precision)
     if found is None:
-        raise PluginError(f"no plugin calibrates for {precision}", hint="see `tfgraphopt plugins`: int8 may be switched off")
+        raise PluginError(
+            f"no plugin calibrates for {precision}", hint="see `tfgraphopt plugins`: int8 may be switched off"
+        )
     return found

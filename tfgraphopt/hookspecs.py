@@ -35,9 +35,7 @@ class Contributes:
     noun: str
 
 
-def contributes(
-    noun: str, item: Callable[[object], bool], keys: Callable[[Any], Iterable[str]]
-) -> Callable[[_F], _F]:
+def contributes(noun: str, item: Callable[[object], bool], keys: Callable[[Any], Iterable[str]]) -> Callable[[_F], _F]:
     """Mark a hook specification as one whose items are checked and must not clash: ``keys(item)`` are what an item claims."""
 
     def mark(function: _F) -> _F:

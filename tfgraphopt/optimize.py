@@ -120,7 +120,9 @@ _GONE = "folded into a constant, merged with an equal node, inlined, or of no in
 def _warn_of_variables(module: Module, report: Report) -> None:
     count = sum(n.op in _VARIABLES for n in module.main)
     if count:
-        report.say(f"the graph has {count} variables; engines need constants: freeze it first (or pass the SavedModel itself)")
+        report.say(
+            f"the graph has {count} variables; engines need constants: freeze it first (or pass the SavedModel itself)"
+        )
 
 
 _VARIABLES = frozenset({"VarHandleOp", "VariableV2", "Variable"})

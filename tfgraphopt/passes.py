@@ -187,7 +187,9 @@ class PassManager:
                 self._run(step, ctx, rest)
             if ctx.module.version == version:
                 return
-        raise PipelineError(f"{loop} still changes the graph after {loop.max} rounds", hint="two passes may undo each other")
+        raise PipelineError(
+            f"{loop} still changes the graph after {loop.max} rounds", hint="two passes may undo each other"
+        )
 
     def _run_once(self, step: Pass, graph: Graph, ctx: Context, rest: Sequence[Step]) -> None:
         for instrument in self.instruments:

@@ -286,7 +286,11 @@ class _Parser:
             raise self._error(position, f"{punct!r} is expected, not {text!r}")
 
     def _error(self, position: int, why: str) -> ParseError:
-        return ParseError("the pipeline text does not parse", where=(f"column {position + 1}",), why=f"{why}\n    {self.text}\n    {' ' * position}^")
+        return ParseError(
+            "the pipeline text does not parse",
+            where=(f"column {position + 1}",),
+            why=f"{why}\n    {self.text}\n    {' ' * position}^",
+        )
 
 
 def _literal(text: str) -> Any:
@@ -304,7 +308,9 @@ def _construct(cls: Any, name: str, options: Mapping[str, Any]) -> Step:
     known = {f.name for f in attrs.fields(cls)}
     unknown = sorted(options.keys() - known)
     if unknown:
-        raise PipelineError(f"pass {name!r} has no option {unknown[0].replace('_', '-')!r}", hint=f"it has {sorted(known) or 'none'}")
+        raise PipelineError(
+            f"pass {name!r} has no option {unknown[0].replace('_', '-')!r}", hint=f"it has {sorted(known) or 'none'}"
+        )
     try:
         step: Step = cls(**options)
     except (TypeError, ValueError) as error:

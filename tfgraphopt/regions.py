@@ -28,7 +28,14 @@ class Outlined:
 
 
 def outline(
-    graph: Graph, members: Iterable[Node], *, op: str, name: str, body_name: str, call_attrs: CallAttrs, device: str = ""
+    graph: Graph,
+    members: Iterable[Node],
+    *,
+    op: str,
+    name: str,
+    body_name: str,
+    call_attrs: CallAttrs,
+    device: str = "",
 ) -> Outlined:
     """Replace ``members`` by one node ``name`` of op ``op`` that calls a new function ``body_name``.
 
@@ -84,7 +91,9 @@ def _push_dependents_behind(graph: Graph, order: Sequence[Node], region: set[Nod
         if node in region:
             cyclic = [s.name for s in sources if s in dependents]
             if cyclic:
-                raise MutationError("the region cannot become one node", where=(node.name, *cyclic), why="it would wait for itself")
+                raise MutationError(
+                    "the region cannot become one node", where=(node.name, *cyclic), why="it would wait for itself"
+                )
         elif any(s in region or s in dependents for s in sources):
             dependents[node] = None
         if node is last:
@@ -160,9 +169,7 @@ def inline(graph: Graph, call: Node, body: Graph, prefix: str | None = None) -> 
     clones: dict[Node, Node] = {}
     for node in body:
         control = [clones[c] for c in node.control] or list(call.control if not node.inputs else ())
-        clone = copy_node(
-            graph, node, [values[v] for v in node.inputs], control, before=call, name=prefix + node.name
-        )
+        clone = copy_node(graph, node, [values[v] for v in node.inputs], control, before=call, name=prefix + node.name)
         clones[node] = clone
         values.update(zip(node.outputs, clone.outputs, strict=True))
     ends = [clones[n] for n in body if not n.users or body.keeps(n)] or list(call.control)

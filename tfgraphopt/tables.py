@@ -46,7 +46,9 @@ def reason_table(report: Report) -> Table:
     table.add_column("nodes", justify="right")
     for name in ("op", "verdict", "reason"):
         table.add_column(name, overflow="fold")
-    rows = Counter((v.op, v.status, v.reason) for v in report.verdicts.values() if v.status not in ("converted", "simplified"))
+    rows = Counter(
+        (v.op, v.status, v.reason) for v in report.verdicts.values() if v.status not in ("converted", "simplified")
+    )
     for (op, status, reason), count in rows.most_common():
         table.add_row(str(count), op, status, escape(reason))
     return table
@@ -65,7 +67,9 @@ def verdict_table(report: Report, *, everything: bool = False) -> Table:
 
 def detail_tables(report: Report) -> list[Table]:
     """The tables that plugins have put into the details of segments: mappings with ``table`` (title, columns, rows of texts)."""
-    found = [d["table"] for s in report.segments.values() for d in s.details.values() if isinstance(d, dict) and "table" in d]
+    found = [
+        d["table"] for s in report.segments.values() for d in s.details.values() if isinstance(d, dict) and "table" in d
+    ]
     return [plain_table(t["title"], t["columns"], t["rows"]) for t in found]
 
 

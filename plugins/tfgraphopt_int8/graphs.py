@@ -113,25 +113,36 @@ def _mark(made: GraphDef, graph: CalibrationGraph, wrapped: Sequence[str]) -> No
     node.attr["node"].s = MARKER.encode()
     node.attr["tensors"].list.s.extend(t.encode() for t in graph.tensors)
     node.attr["places"].list.s.extend(_renamed(t, renamed).encode() for t in graph.tensors)
-    before = _ancestors(graph.original, graph.tensors)
+    before = _neighbours(graph.original, graph.tensors)
     node.attr["ancestors"].list.s.extend("\n".join(renamed.get(a, a) for a in before[t]).encode() for t in graph.tensors)
     node.attr["outputs"].list.s.extend(n.encode() for n in wrapped)
     request = {"outputs": graph.outputs, "fingerprint": graph.fingerprint, "config": _config_tree(graph.config)}
     node.attr["request"].s = json.dumps(request).encode()
 
 
-def _ancestors(graph_def: GraphDef, tensors: Sequence[str]) -> dict[str, list[str]]:
-    """The nodes that each tensor is computed from within a few steps; the op tells by them what TensorFlow has moved."""
-    inputs = {n.name: [i.partition(":")[0] for i in n.input if i[:1] != "^"] for n in graph_def.node if n.op != "Const"}
-    found = {}
-    for tensor in tensors:
-        seen: dict[str, None] = {}
-        level = [tensor.partition(":")[0]]
-        for _ in range(_DEPTH):
-            level = [i for name in level for i in inputs[name] if i in inputs and i not in seen]
-            seen.update(dict.fromkeys(level))
-        found[tensor] = list(seen)
-    return found
+def _neighbours(graph_def: GraphDef, tensors: Sequence[str]) -> dict[str, list[str]]:
+    """The nodes that each tensor is computed from within a few steps, for a placeholder those that are computed from it.
+
+    The op tells by them what TensorFlow has moved.
+    """
+    nodes = [n for n in graph_def.node if n.op != "Const"]
+    before = {n.name: [i.partition(":")[0] for i in n.input if i[:1] != "^"] for n in nodes}
+    behind: dict[str, list[str]] = {name: [] for name in before}
+    for name, sources in before.items():
+        for source in sources:
+            if source in behind:
+                behind[source].append(name)
+    names = {t: t.partition(":")[0] for t in tensors}
+    return {t: _within(before if before[n] else behind, n) for t, n in names.items()}
+
+
+def _within(edges: Mapping[str, Sequence[str]], start: str) -> list[str]:
+    seen: dict[str, None] = {}
+    level = [start]
+    for _ in range(_DEPTH):
+        level = [i for name in level for i in edges[name] if i in edges and i not in seen]
+        seen.update(dict.fromkeys(level))
+    return list(seen)
 
 
 def _result_types(graph_def: GraphDef, names: Sequence[str]) -> dict[str, tuple[int, ...]]:

@@ -85,7 +85,9 @@ def _turn_input(graph: Graph, name: str, order: Perm) -> None:
 def _turn_output(graph: Graph, name: str, order: Perm) -> None:
     wanted = name if ":" in name else f"{name}:0"
     if wanted not in graph.output_names:
-        raise ConfigError(f"options[{OPTIONS!r}] names output {name!r}", hint=f"the outputs are {list(graph.output_names)}")
+        raise ConfigError(
+            f"options[{OPTIONS!r}] names output {name!r}", hint=f"the outputs are {list(graph.output_names)}"
+        )
     index = graph.output_names.index(wanted)
     value = graph.outputs[index]
     _check_rank(value, name, order)

@@ -68,7 +68,9 @@ class _Rewriting:
             if not is_identity(perm):
                 value.set_type(permuted(value.type, perm))
         if work.listed is not None and not is_identity(work.listed):
-            self.result[self.problem.roots[node.outputs[0]]] = self._taken(node.outputs[0], work.listed, node, behind=True)
+            self.result[self.problem.roots[node.outputs[0]]] = self._taken(
+                node.outputs[0], work.listed, node, behind=True
+            )
         if work.scramble is not None:
             self._mix_weights(node, work.scramble)
 
@@ -92,7 +94,9 @@ class _Rewriting:
         key = (root, perm)
         if key not in self.laid:
             constant = constant_of(root.value) is not None
-            self.laid[key] = self._constant(root.value, perm) if constant else self._transposed(root, made, perm, before)
+            self.laid[key] = (
+                self._constant(root.value, perm) if constant else self._transposed(root, made, perm, before)
+            )
         else:
             self._keep_early(self.laid[key], before)
         return self.laid[key]
@@ -148,7 +152,9 @@ class _Rewriting:
         tensor = constant_of(values)
         if tensor is not None:
             mixed = Tensor.of(tensor.numpy()[list(order)], tensor.dtype)
-            return graph.add(CONSTANT, [], {"value": mixed}, name=f"{node.name}/list", before=place, origin=node.origin).output
+            return graph.add(
+                CONSTANT, [], {"value": mixed}, name=f"{node.name}/list", before=place, origin=node.origin
+            ).output
         numbers = Tensor.of(np.array(order, np.int32))
         name, origin = f"{node.name}/order", node.origin
         indices = graph.add(CONSTANT, [], {"value": numbers}, name=name, before=place, origin=origin).output
@@ -166,7 +172,12 @@ class _Rewriting:
             assert producer is not None
             axis = len(weights.shape) - (1 if user.attrs["transpose_b"] else 2)
             mixed = user.graph.add(
-                CONSTANT, [], {"value": _mixed(tensor, axis, scramble)}, name=producer.name, before=user, origin=producer.origin
+                CONSTANT,
+                [],
+                {"value": _mixed(tensor, axis, scramble)},
+                name=producer.name,
+                before=user,
+                origin=producer.origin,
             )
             self.weights[user, 1] = mixed.output
 

@@ -96,7 +96,9 @@ def _built(segment: str, ctx: Context, result: BuildResult) -> None:
     found = audit(state.plan, result.table)
     ctx.report.segments[segment].details["precision"]["audit"] = found
     if found["kernels"] == 0 and state.settings.audit:
-        ctx.report.say(f"{segment}: the builder gave no table of kernels; its precisions could not be compared with the plan")
+        ctx.report.say(
+            f"{segment}: the builder gave no table of kernels; its precisions could not be compared with the plan"
+        )
     for mismatch in found["mismatches"]:
         ctx.report.say(f"{segment}: {mismatch}")
 

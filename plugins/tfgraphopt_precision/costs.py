@@ -83,7 +83,9 @@ def _letters(node: Node) -> dict[str, Dim]:
     """The size of every subscript of an einsum."""
     sizes: dict[str, Dim] = {}
     for term, value in zip(_terms(node)[0], node.inputs, strict=True):
-        sizes.update((letter, dim) for letter, dim in zip(term, value.shape.known(), strict=True) if sizes.get(letter) is None)
+        sizes.update(
+            (letter, dim) for letter, dim in zip(term, value.shape.known(), strict=True) if sizes.get(letter) is None
+        )
     return sizes
 
 

@@ -47,7 +47,8 @@ class Decider:
         problem = CastProblem(graph, self.around, slots, stances)
         high = problem.float32_layers()
         return PrecisionPlan(
-            self.around.mode.name, {node.name: self._entry(node, stance, node in high) for node, stance in stances.items()}
+            self.around.mode.name,
+            {node.name: self._entry(node, stance, node in high) for node, stance in stances.items()},
         )
 
     def _entry(self, node: Node, stance: Stance, high: bool) -> LayerPrecision:

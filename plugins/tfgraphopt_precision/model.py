@@ -40,7 +40,8 @@ def take_apart(result: Result) -> tuple[GraphDef, tuple[SegmentPlace, ...]]:
     names = {call: tuple(v.name for v in module.functions[body_of(call)].outputs) for call in calls}
     probes = {call: _probe(call) for call in calls}
     places = tuple(
-        SegmentPlace(c.name, tuple(_tensor(v) for v in c.inputs), probes[c], module.lowered[c.name], names[c]) for c in calls
+        SegmentPlace(c.name, tuple(_tensor(v) for v in c.inputs), probes[c], module.lowered[c.name], names[c])
+        for c in calls
     )
     for call in calls:
         inline(module.main, call, module.functions.pop(body_of(call)), prefix="")

@@ -52,7 +52,10 @@ def as_hardware(layers: Mapping[str, LayerDef]) -> dict[str, LayerDef]:
     Operands and results are rounded to the low type; inside a layer, sums are kept in float32. (TensorFlow's own CPU kernels
     would also add up in the low type, which no GPU does, and be many times slower.)
     """
-    return {op: layer if op in _EXACT else attrs.evolve(layer, meaning=_rounding(layer.meaning)) for op, layer in layers.items()}
+    return {
+        op: layer if op in _EXACT else attrs.evolve(layer, meaning=_rounding(layer.meaning))
+        for op, layer in layers.items()
+    }
 
 
 def _rounding(meaning: Meaning) -> Meaning:

@@ -72,7 +72,9 @@ class PrecisionPlan:
         """This plan with the layers whose name, or node's name, matches a shell pattern in float32."""
         return self._with(patterns, FLOAT32, reason, origin)
 
-    def lower(self, patterns: Iterable[str], reason: str = "the plan was edited", origin: str = "user") -> PrecisionPlan:
+    def lower(
+        self, patterns: Iterable[str], reason: str = "the plan was edited", origin: str = "user"
+    ) -> PrecisionPlan:
         """This plan with the matching layers in the low precision."""
         return self._with(patterns, self.mode, reason, origin)
 

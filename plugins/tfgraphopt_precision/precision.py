@@ -135,6 +135,12 @@ def summary(graph: Graph, plan: PrecisionPlan, nominal: int) -> dict[str, Any]:
 
 def table(segment: str, plan: PrecisionPlan) -> dict[str, Any]:
     """The layers in float32 with their reasons, as a table for printing."""
-    rows = [[name, p.op, ", ".join(p.nodes), p.origin, p.reason] for name, p in plan.layers.items() if p.precision == FLOAT32]
-    title = f"{segment}: {len(plan.low)} layers ({plan.flops_share:.1%} of FLOPs) in {plan.mode}, {len(rows)} in float32"
+    rows = [
+        [name, p.op, ", ".join(p.nodes), p.origin, p.reason]
+        for name, p in plan.layers.items()
+        if p.precision == FLOAT32
+    ]
+    title = (
+        f"{segment}: {len(plan.low)} layers ({plan.flops_share:.1%} of FLOPs) in {plan.mode}, {len(rows)} in float32"
+    )
     return {"title": title, "columns": ["float32 layer", "op", "nodes", "origin", "why"], "rows": rows}

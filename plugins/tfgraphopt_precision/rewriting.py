@@ -29,12 +29,17 @@ def copied(graph: Graph) -> Graph:
 
 def is_assigned(graph: Graph, assignment: Assignment) -> bool:
     """Whether every layer of ``graph`` that ``assignment`` names has that type already."""
-    return all(v.dtype is wanted for node in graph if (wanted := assignment.get(node.name)) for v in _slotted(node, assignment))
+    return all(
+        v.dtype is wanted for node in graph if (wanted := assignment.get(node.name)) for v in _slotted(node, assignment)
+    )
 
 
 def _slotted(node: Node, assignment: Assignment) -> list[Value]:
     slots = slots_of(node, _lows(assignment))
-    return [*(node.inputs[i] for i in slots.inputs if not is_constant(node.inputs[i])), *(node.outputs[i] for i in slots.outputs)]
+    return [
+        *(node.inputs[i] for i in slots.inputs if not is_constant(node.inputs[i])),
+        *(node.outputs[i] for i in slots.outputs),
+    ]
 
 
 def _lows(assignment: Assignment) -> frozenset[DType]:
@@ -84,7 +89,9 @@ class _Writer:
         inputs = [self._operand(node, i, v, wanted if i in slots.inputs else None) for i, v in enumerate(node.inputs)]
         types = [_retyped(v.type, wanted if i in slots.outputs else None) for i, v in enumerate(node.outputs)]
         attributes = {**node.attrs, "to": types[0].dtype} if node.op == CAST else node.attrs
-        added = self.graph.add(node.op, inputs, attributes, name=node.name, device=node.device, origin=node.origin, types=types)
+        added = self.graph.add(
+            node.op, inputs, attributes, name=node.name, device=node.device, origin=node.origin, types=types
+        )
         for old, new in zip(node.outputs, added.outputs, strict=True):
             self.made[old] = {new.dtype: new}
             self.native[old] = new

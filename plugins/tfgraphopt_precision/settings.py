@@ -101,5 +101,7 @@ class Settings:
         known = {f.name for f in attrs.fields(cls)}
         unknown = sorted(given.keys() - known)
         if unknown:
-            raise ConfigError(f"precision has no option {', '.join(unknown)}", hint=f"it has {', '.join(sorted(known))}")
+            raise ConfigError(
+                f"precision has no option {', '.join(unknown)}", hint=f"it has {', '.join(sorted(known))}"
+            )
         return cls(**given)

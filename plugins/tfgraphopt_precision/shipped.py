@@ -79,7 +79,9 @@ def _reduce(node: Node, around: Surroundings) -> Objection | None:
     source = node.inputs[0].producer
     if source is not None and _is_square(source):
         return Objection("squares that are added up (a variance or a norm)")
-    if any(u.op == "trt.elementwise" and u.attrs["operation"] == "sub" and node.inputs[0] in u.inputs for u in node.users):
+    if any(
+        u.op == "trt.elementwise" and u.attrs["operation"] == "sub" and node.inputs[0] in u.inputs for u in node.users
+    ):
         return Objection("the mean of a normalisation, subtracted from what it is the mean of")
     if not around.is_deeper(node, around.max_reduce_depth):
         return None
@@ -93,7 +95,11 @@ def _is_square(node: Node) -> bool:
 def _product(node: Node, around: Surroundings) -> Objection | None:
     """Off unless the caller sets a limit: the sums of products are kept in float32."""
     limit = around.max_product_depth
-    return Objection(f"it adds up more than {limit} products") if limit is not None and around.is_deeper(node, limit) else None
+    return (
+        Objection(f"it adds up more than {limit} products")
+        if limit is not None and around.is_deeper(node, limit)
+        else None
+    )
 
 
 # -- numbers that the type does not hold ---------------------------------------------------------------------------------
@@ -102,12 +108,15 @@ def _product(node: Node, around: Surroundings) -> Objection | None:
 def _constants(node: Node, around: Surroundings) -> Objection | None:
     for tensor in around.constants(node):
         if around.mode.overflows(tensor):
-            return Objection(f"a constant of it is beyond {around.mode.largest:g}, the largest {around.mode.dtype.tf_name}")
+            return Objection(
+                f"a constant of it is beyond {around.mode.largest:g}, the largest {around.mode.dtype.tf_name}"
+            )
     return None
 
 
 _MOVING = frozenset(
-    f"trt.{name}" for name in ("reshape", "transpose", "squeeze", "unsqueeze", "slice", "concatenation", "gather", "identity")
+    f"trt.{name}"
+    for name in ("reshape", "transpose", "squeeze", "unsqueeze", "slice", "concatenation", "gather", "identity")
 )
 _FAR = 4
 """How many layers back a large number is looked for."""
@@ -129,7 +138,9 @@ def _may_be_large(value: Value, around: Surroundings, far: int) -> bool:
     if _has_large_constant(node, around) or _is_growing(node, around):
         return True
     adding = node.op == "trt.elementwise" and node.attrs["operation"] in ("sum", "sub")
-    return (adding or node.op in _MOVING) and any(_may_be_large(v, around, far - 1) for v in node.inputs if v.dtype.is_floating)
+    return (adding or node.op in _MOVING) and any(
+        _may_be_large(v, around, far - 1) for v in node.inputs if v.dtype.is_floating
+    )
 
 
 _WIDE = 1e30
@@ -151,7 +162,13 @@ def _is_growing(node: Node, around: Surroundings) -> bool:
 
 
 _GROWING = frozenset(
-    {("trt.unary", "exp"), ("trt.unary", "sinh"), ("trt.unary", "cosh"), ("trt.unary", "tan"), ("trt.elementwise", "pow")}
+    {
+        ("trt.unary", "exp"),
+        ("trt.unary", "sinh"),
+        ("trt.unary", "cosh"),
+        ("trt.unary", "tan"),
+        ("trt.elementwise", "pow"),
+    }
 )
 
 
@@ -167,7 +184,9 @@ def _parameters(node: Node, around: Surroundings) -> Objection | None:
     """Numbers among the attributes (bounds of a clip, slopes)."""
     numbers = [v for v in node.attrs.values() if isinstance(v, float) and math.isfinite(v)]
     if any(abs(v) > around.mode.largest for v in numbers):
-        return Objection(f"a parameter of it is beyond {around.mode.largest:g}, the largest {around.mode.dtype.tf_name}")
+        return Objection(
+            f"a parameter of it is beyond {around.mode.largest:g}, the largest {around.mode.dtype.tf_name}"
+        )
     return None
 
 
@@ -205,5 +224,7 @@ RULES: tuple[PrecisionRule, ...] = (
     PrecisionRule("sensitive-binary", _binary, ("trt.elementwise",)),
     PrecisionRule("sensitive-layer", _whole_layer, tuple(_WHOLE_LAYERS)),
     PrecisionRule("reduction-depth", _reduce, ("trt.reduce",)),
-    PrecisionRule("product-depth", _product, ("trt.convolution", "trt.deconvolution", "trt.matrix_multiply", "trt.einsum")),
+    PrecisionRule(
+        "product-depth", _product, ("trt.convolution", "trt.deconvolution", "trt.matrix_multiply", "trt.einsum")
+    ),
 )

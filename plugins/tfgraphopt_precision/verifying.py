@@ -31,7 +31,9 @@ def verify(request: VerifyRequest) -> Verification | None:
         return None
     request.progress("lowering", 0, 1)
     config = attrs.evolve(request.config, precision=FLOAT32, engine="none")
-    lowered = optimize_graph_def(request.graph_def, request.outputs, config, tables=request.tables, progress=request.progress)
+    lowered = optimize_graph_def(
+        request.graph_def, request.outputs, config, tables=request.tables, progress=request.progress
+    )
     graph_def, places = take_apart(lowered)
     layers = {layer.op: layer for layer in request.tables.items(LAYERS_HOOK)}
     feeds = {name if ":" in name else f"{name}:0": array for name, array in request.feeds.items()}
@@ -72,7 +74,9 @@ def _under(body: Graph, plan: PrecisionPlan) -> Graph:
 
 def _planner(request: VerifyRequest, model: Model) -> _Planner:
     settings = Settings.of(request.config)
-    measured = {p.name: measure(p.body, model.layers, [model.operands(p)]) for p in model.places} if request.measure else {}
+    measured = (
+        {p.name: measure(p.body, model.layers, [model.operands(p)]) for p in model.places} if request.measure else {}
+    )
     if measured:
         settings = attrs.evolve(settings, ranges=measured)
     return _Planner(request, MODES.get(request.config.precision), settings, measured)
@@ -96,11 +100,15 @@ class _Verifier:
             found = attrs.evolve(found, notes=("no part of the model is converted: nothing is off",))
         if self._is_wanting(outputs) and plans:
             found, plans = self._repaired(found, plans)
-        return attrs.evolve(found, artefacts=self._artefacts(plans), tables=tuple(table(n, p) for n, p in plans.items()))
+        return attrs.evolve(
+            found, artefacts=self._artefacts(plans), tables=tuple(table(n, p) for n, p in plans.items())
+        )
 
     def _outputs(self, bodies: Mapping[str, Graph]) -> dict[str, Errors]:
         made = self.model.outputs(bodies)
-        return {name: Errors.between(a, b) for name, a, b in zip(self.request.outputs, made, self.expected, strict=True)}
+        return {
+            name: Errors.between(a, b) for name, a, b in zip(self.request.outputs, made, self.expected, strict=True)
+        }
 
     def _segment(self, place: SegmentPlace, bodies: Mapping[str, Graph]) -> dict[str, Errors]:
         made = self.model.made(bodies[place.name], self.model.operands(place))

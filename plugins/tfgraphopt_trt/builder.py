@@ -175,7 +175,9 @@ class LayerBuilder:
         )
         return found[0], found[1]
 
-    def cumulative(self, x: Value, axis: int, operation: str = "sum", exclusive: bool = False, reverse: bool = False) -> Value:
+    def cumulative(
+        self, x: Value, axis: int, operation: str = "sum", exclusive: bool = False, reverse: bool = False
+    ) -> Value:
         """ICumulativeLayer along ``axis``."""
         return self._one("cumulative", [x], axis=axis, operation=operation, exclusive=exclusive, reverse=reverse)
 
@@ -200,7 +202,11 @@ class LayerBuilder:
         if tuple(perm) == tuple(range(len(perm))):
             return x
         tensor = constant_of(x)
-        return self.constant(tensor.transpose(perm)) if tensor is not None else self._one("transpose", [x], perm=tuple(perm))
+        return (
+            self.constant(tensor.transpose(perm))
+            if tensor is not None
+            else self._one("transpose", [x], perm=tuple(perm))
+        )
 
     def reshape(self, x: Value, dims: Sequence[int]) -> Value:
         """``x`` with other dimensions: at most one -1 (the rest), and 0 copies the input's dimension at the same position."""
@@ -277,11 +283,15 @@ class LayerBuilder:
         """INonZeroLayer: coordinates of the elements that are not zero, as [rank, count]."""
         return self._one("non_zero", [x], indices=indices)
 
-    def grid_sample(self, x: Value, grid: Value, mode: str = "linear", align_corners: bool = False, padding: str = "fill") -> Value:
+    def grid_sample(
+        self, x: Value, grid: Value, mode: str = "linear", align_corners: bool = False, padding: str = "fill"
+    ) -> Value:
         """IGridSampleLayer over N,C,H,W with grid N,H,W,2 in [-1, 1]; padding is fill, clamp or reflect."""
         return self._one("grid_sample", [x, grid], mode=mode, align_corners=align_corners, padding=padding)
 
-    def nms(self, boxes: Value, scores: Value, max_boxes: Value, iou: Value, score: Value, indices: DType = DType.INT32) -> tuple[Value, Value]:
+    def nms(
+        self, boxes: Value, scores: Value, max_boxes: Value, iou: Value, score: Value, indices: DType = DType.INT32
+    ) -> tuple[Value, Value]:
         """INMSLayer with corner boxes [batch, n, 4] and scores [batch, n, classes]; returns [m, 3] indices and the count."""
         found = self.layer("trt.nms", [boxes, scores, max_boxes, iou, score], {"indices": indices})
         return found[0], found[1]

@@ -132,7 +132,9 @@ def _replace(graph: Graph, node: Node, tensors: list[Tensor]) -> None:
         return
     for value, tensor in zip(node.outputs, tensors, strict=True):
         if value.uses or value.is_output:
-            made = graph.add(CONSTANT, [], {"value": tensor}, name=f"{node.name}/value", before=node, origin=node.origin)
+            made = graph.add(
+                CONSTANT, [], {"value": tensor}, name=f"{node.name}/value", before=node, origin=node.origin
+            )
             value.replace_uses(made.output)
     graph.erase(node)
 

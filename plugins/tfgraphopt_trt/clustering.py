@@ -41,7 +41,9 @@ def _sources(node: Node, free: Callable[[Node], bool]) -> list[Node]:
     return list(dict.fromkeys(s for s in every if s is not None and not free(s)))
 
 
-def _levels(nodes: Iterable[Node], before: Mapping[Node, Sequence[Node]], label: Mapping[Node, Label]) -> dict[Node, int]:
+def _levels(
+    nodes: Iterable[Node], before: Mapping[Node, Sequence[Node]], label: Mapping[Node, Label]
+) -> dict[Node, int]:
     levels: dict[Node, int] = {}
     for node in nodes:
         levels[node] = max((levels[s] + (label[s] != label[node]) for s in before[node]), default=0)
@@ -49,7 +51,10 @@ def _levels(nodes: Iterable[Node], before: Mapping[Node, Sequence[Node]], label:
 
 
 def _components(
-    nodes: Sequence[Node], before: Mapping[Node, Sequence[Node]], label: Mapping[Node, Label], levels: Mapping[Node, int]
+    nodes: Sequence[Node],
+    before: Mapping[Node, Sequence[Node]],
+    label: Mapping[Node, Label],
+    levels: Mapping[Node, int],
 ) -> list[list[Node]]:
     parent = {n: n for n in nodes if label[n] is not None}
     for node in parent:
@@ -106,7 +111,10 @@ def _touching(group_of: Mapping[Node, int], before: Mapping[Node, Sequence[Node]
 
 
 def _outside_path(
-    joined: set[int], groups: Sequence[Sequence[Node]], group_of: Mapping[Node, int], after: Mapping[Node, Sequence[Node]]
+    joined: set[int],
+    groups: Sequence[Sequence[Node]],
+    group_of: Mapping[Node, int],
+    after: Mapping[Node, Sequence[Node]],
 ) -> bool:
     """Whether some path leaves the ``joined`` groups and comes back; another group counts as one node, as it will be."""
     stack = [user for g in joined for n in groups[g] for user in after[n] if group_of.get(user) not in joined]

@@ -100,7 +100,9 @@ def _settle_constants(graph: Graph, verdicts: dict[Node, Verdict], members: set[
     """A constant is converted when an engine reads it; otherwise it stays with its readers."""
     for node in graph:
         if _is_free(node) and not any(u in members for u in node.users):
-            verdicts[node] = attrs.evolve(verdicts[node], status="not a candidate", reason="a constant that only TensorFlow reads")
+            verdicts[node] = attrs.evolve(
+                verdicts[node], status="not a candidate", reason="a constant that only TensorFlow reads"
+            )
 
 
 def _run_number(graph: Graph, op: str) -> int:
@@ -119,7 +121,13 @@ def _outline(
     kind = chosen_kind(ctx)
     call_attrs = _EngineAttrs(name, kind, ctx.config)
     outlined = outline(
-        graph, group, op=kind.op, name=name, body_name=f"{name}_native_segment", call_attrs=call_attrs, device=kind.device
+        graph,
+        group,
+        op=kind.op,
+        name=name,
+        body_name=f"{name}_native_segment",
+        call_attrs=call_attrs,
+        device=kind.device,
     )
     _name_body(outlined)
     ctx.module.add_function(outlined.body)
@@ -216,5 +224,7 @@ def _ordered(dims: Sequence[Shape]) -> InputRange:
     """A range from three points; an inner dimension may shrink where the model's inputs grow."""
     low, opt, high = (d.static() for d in dims)
     return InputRange(
-        tuple(min(t) for t in zip(low, opt, high, strict=True)), opt, tuple(max(t) for t in zip(low, opt, high, strict=True))
+        tuple(min(t) for t in zip(low, opt, high, strict=True)),
+        opt,
+        tuple(max(t) for t in zip(low, opt, high, strict=True)),
     )

@@ -47,7 +47,9 @@ def job(name: str) -> Job:
     if name == "Encoder":
         return Job(name, *encoder.encoder(), encoder.encoder_feeds())
     if name == "Overflowing":
-        return Job(name, *encoder.overflowing(), {"x": np.random.default_rng(1).normal(size=(2, 64)).astype(np.float32)})
+        return Job(
+            name, *encoder.overflowing(), {"x": np.random.default_rng(1).normal(size=(2, 64)).astype(np.float32)}
+        )
     model = pretrained.build(name) if name in pretrained.NAMES else keras_models.build(name)
     return Job(name, model.graph_def, tuple(model.outputs), model.feeds(2))
 
@@ -85,7 +87,12 @@ def row(job: Job, precision: str, tables: plugins.Tables) -> tuple[str, ...]:
     audits = [d["audit"] for d in details]
     confirmed = sum(a["confirmed"] for a in audits)
     checked = confirmed + sum(len(a["mismatches"]) + len(a["not_named"]) for a in audits)
-    kinds = [f"{n} {kind}" for a in audits for kind, n in a["kernels_by_type"].items() if kind in ("Float", "Half", "BFloat16")]
+    kinds = [
+        f"{n} {kind}"
+        for a in audits
+        for kind, n in a["kernels_by_type"].items()
+        if kind in ("Float", "Half", "BFloat16")
+    ]
     return (
         job.name, f"{sum(d['low_layers'] for d in details)}/{sum(d['fp32_layers'] for d in details)}",
         f"{min(d['flops_share'] for d in details):.1%}", str(sum(d["casts"] for d in details)),
@@ -104,7 +111,9 @@ def _report(job: Job, precision: str, tables: plugins.Tables) -> Any:
     return tgo.optimize_graph_def(job.graph_def, job.outputs, config, tables=tables).report
 
 
-def _worst(job: Job, precision: str, tables: plugins.Tables, options: Mapping[str, Any], *, measure: bool = False) -> Errors:
+def _worst(
+    job: Job, precision: str, tables: plugins.Tables, options: Mapping[str, Any], *, measure: bool = False
+) -> Errors:
     """The errors of the output that is furthest off."""
     config = tgo.Config(precision=precision, max_batch_size=BATCH, options={"precision": options})
     request = VerifyRequest(job.graph_def, job.outputs, config, tables, job.feeds, measure=measure)

@@ -89,7 +89,10 @@ def test_timing_writes_into_the_report() -> None:
 def test_op_counts_are_told_as_differences() -> None:
     counts = OpCountDiff()
     run([Visit(), Drop(), Change("Tanh")], context(), counts)
-    assert [str(c) for c in counts.changes] == ["drop: Neg -1 (1->0)", "change{op=Tanh}: Relu -2 (2->0), Tanh +2 (0->2)"]
+    assert [str(c) for c in counts.changes] == [
+        "drop: Neg -1 (1->0)",
+        "change{op=Tanh}: Relu -2 (2->0), Tanh +2 (0->2)",
+    ]
     assert str(counts.total) == "all passes: Relu -2 (2->0), Neg -1 (1->0), Tanh +2 (0->2)"
     assert str(counts).count("\n") == 2
 
@@ -327,6 +330,8 @@ def test_other_directories_are_refused(tmp_path: Path) -> None:
 
 
 def test_configurations_survive_as_json() -> None:
-    config = Config(engine_dir=Path("/tmp/x"), denied_nodes=["a*"], input_shapes={"x": [ShapeRange((1,), (2,), (3,))] * 2})
+    config = Config(
+        engine_dir=Path("/tmp/x"), denied_nodes=["a*"], input_shapes={"x": [ShapeRange((1,), (2,), (3,))] * 2}
+    )
     assert config_of_json(json.loads(json.dumps(config_to_json(config)))) == config
     assert config_of_json(config_to_json(None)).__dict__ == {}

@@ -63,14 +63,17 @@ def test_option_values_keep_their_types(value: Any) -> None:
     assert repr(got) == repr(value)
 
 
-@given(st.text("alph,{}()[]=\" 1-x", max_size=20))
+@given(st.text('alph,{}()[]=" 1-x', max_size=20))
 def test_any_text_parses_or_fails_clearly(text: str) -> None:
     with contextlib.suppress(ParseError, PipelineError):
         Pipeline.parse(text, PASSES)
 
 
 def test_whitespace_and_emptiness() -> None:
-    assert str(Pipeline.parse(" alpha { limit = 2 } ,\n fixpoint( beta-two ) ", PASSES)) == "alpha{limit=2},fixpoint(beta-two)"
+    assert (
+        str(Pipeline.parse(" alpha { limit = 2 } ,\n fixpoint( beta-two ) ", PASSES))
+        == "alpha{limit=2},fixpoint(beta-two)"
+    )
     assert Pipeline.parse("  ", PASSES).steps == ()
 
 
@@ -116,7 +119,10 @@ def test_edits_give_new_pipelines() -> None:
     extra = Alpha(limit=7)
     assert str(pipeline.before("beta-two", extra)) == "alpha,alpha{limit=7},fixpoint(beta-two,alpha)"
     assert str(pipeline.after("alpha", extra)) == "alpha,fixpoint(beta-two,alpha),alpha{limit=7}"
-    assert str(pipeline.replace("alpha", extra, Beta())) == "alpha{limit=7},beta-two,fixpoint(beta-two,alpha{limit=7},beta-two)"
+    assert (
+        str(pipeline.replace("alpha", extra, Beta()))
+        == "alpha{limit=7},beta-two,fixpoint(beta-two,alpha{limit=7},beta-two)"
+    )
     assert str(pipeline.drop("alpha")) == "fixpoint(beta-two)"
     assert str(pipeline.drop("alpha").drop("beta-two")) == ""
     assert str(pipeline) == "alpha,fixpoint(beta-two,alpha)"
@@ -170,7 +176,10 @@ def test_contradictory_wishes_name_the_passes_of_the_cycle() -> None:
     [
         ([_pass("a", after=("b",)), _pass("b")], "'a' must come after 'b'"),
         ([_pass("b"), _pass("a", before=("b",))], "'a' must come before 'b'"),
-        ([_pass("a", needs={"types"}), _pass("b", provides={"types"})], "'a' needs 'types', which no pass before it provides"),
+        (
+            [_pass("a", needs={"types"}), _pass("b", provides={"types"})],
+            "'a' needs 'types', which no pass before it provides",
+        ),
         (
             [_pass("b", provides={"types"}), _pass("c", drops={"types"}), _pass("a", needs={"types"})],
             "'a' needs 'types', which 'c' drops before it",

@@ -133,7 +133,10 @@ def _raising() -> Iterator[Any]:
     ("bad", "message"),
     [
         (plugin(passes=lambda: [Tidy()]), r"(?s)bad, hook tfgraphopt_passes failed.*none of its passes"),
-        (plugin(op_defs=lambda: ["AcmeGelu"]), r"(?s)hook tfgraphopt_op_defs failed.*'AcmeGelu' is none of its op definitions"),
+        (
+            plugin(op_defs=lambda: ["AcmeGelu"]),
+            r"(?s)hook tfgraphopt_op_defs failed.*'AcmeGelu' is none of its op definitions",
+        ),
         (plugin(pipelines=lambda: {"quick": "tidy"}), "none of its pipelines"),
         (plugin(passes=lambda: [type("Bad", (Pass,), {"name": "No Kebab"})]), "kebab-case"),
         (plugin(op_defs=_raising), "(?s)hook tfgraphopt_op_defs failed.*boom"),
@@ -271,7 +274,9 @@ def test_entry_points_load_one_by_one(distribution: Path) -> None:
         plugins.load(only=ACME, strict=True)
 
 
-def test_plugins_are_switched_off_by_argument_and_environment(distribution: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_plugins_are_switched_off_by_argument_and_environment(
+    distribution: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert not plugins.load(only=ACME, block=ACME).plugins
     monkeypatch.setenv(plugins.DISABLE_VARIABLE, "acme-good,acme-broken")
     tables = plugins.load(only=ACME)
@@ -289,4 +294,6 @@ def test_without_plugins_every_table_is_empty() -> None:
 
 def test_managers_are_not_kept() -> None:
     load(ONE)
-    assert not [o for module in (plugins, hookspecs) for o in vars(module).values() if isinstance(o, pluggy.PluginManager)]
+    assert not [
+        o for module in (plugins, hookspecs) for o in vars(module).values() if isinstance(o, pluggy.PluginManager)
+    ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 from main_job.jobs import Array, in_function, in_session
 
@@ -30,11 +31,10 @@ def meaning_of(result: Result, operands: Sequence[Array]) -> list[Array]:
 
 def small_graph(channels: int = 16) -> Any:
     """Two convolutions with a residual between: enough for every kind of site."""
-    rng = tf.random.Generator.from_seed(3)
+    rng = np.random.default_rng(3)
+    kernels = [(rng.normal(size=(3, 3, channels, channels)) / 12).astype(np.float32) for _ in range(3)]
     with tf.Graph().as_default() as graph:
         x = tf.compat.v1.placeholder(tf.float32, [None, 8, 8, channels], name="x")
-        with tf.init_scope():
-            kernels = [rng.normal([3, 3, channels, channels]).numpy() / 12 for _ in range(3)]
         first = tf.nn.relu(tf.nn.conv2d(x, kernels[0], 1, "SAME", name="first"), name="relu")
         second = tf.nn.conv2d(first, kernels[1], 1, "SAME", name="second")
         total = tf.nn.relu(tf.add(second, first, name="sum"), name="relu_sum")

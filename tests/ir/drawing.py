@@ -70,7 +70,9 @@ def graphs(draw: st.DrawFn, max_size: int = 8, odd_attrs: bool = True) -> Graph:
     if values:
         chosen = draw(st.lists(st.sampled_from(values), max_size=3))
         named = draw(st.booleans())
-        graph.set_outputs(chosen, [f"out {i}" for i in range(len(chosen))] if named or len(set(chosen)) < len(chosen) else None)
+        graph.set_outputs(
+            chosen, [f"out {i}" for i in range(len(chosen))] if named or len(set(chosen)) < len(chosen) else None
+        )
     if len(graph):
         kept = draw(st.lists(st.sampled_from(list(graph)), max_size=2, unique=True))
         graph.set_keep({draw(st.sampled_from([n.name, f"{n.name}_kept"])): n for n in kept})

@@ -70,7 +70,9 @@ class Mutations(RuleBasedStateMachine):
     @rule(data=st.data(), name=node_names)
     def add_in_the_middle(self, data: st.DataObject, name: str) -> None:
         value, before, waited = self._value(data), self._pick(data), self._pick(data)
-        self._attempt(lambda: self.graph.add("Identity", [value], name=name, before=before, control=[waited], types=[value.type]))
+        self._attempt(
+            lambda: self.graph.add("Identity", [value], name=name, before=before, control=[waited], types=[value.type])
+        )
 
     @precondition(lambda self: len(self.graph) > 0)
     @rule(data=st.data())
@@ -251,9 +253,7 @@ def test_attributes_that_inputs_decide_may_be_left_out() -> None:
 
 
 def test_arguments_go_by_tensorflows_names() -> None:
-    graph = parse_graph(
-        "graph @g(%a: f32[1], %b: f32[2], %i: i32[]) -> () { %c = ConcatV2(%a, %b, %i) : f32[3] }", OPS
-    )
+    graph = parse_graph("graph @g(%a: f32[1], %b: f32[2], %i: i32[]) -> () { %c = ConcatV2(%a, %b, %i) : f32[3] }", OPS)
     node = graph.node("c")
     assert node["axis"] is graph.inputs[2]
     assert node.arguments("values") == graph.inputs[:2]

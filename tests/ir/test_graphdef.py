@@ -54,7 +54,9 @@ def test_real_graphs_survive_the_text_form(name: str) -> None:
     graph_def, _, fetches = CASES[name]()
     module = import_graph_def(graph_def, fetches)
     stored: dict[str, Tensor] = {}
-    again = parse_module(print_module(module, tensors=stored), tf_op_table(), tensors=stored, opaque=module.opaque_functions)
+    again = parse_module(
+        print_module(module, tensors=stored), tf_op_table(), tensors=stored, opaque=module.opaque_functions
+    )
     assert list(differences(module, again)) == []
     assert violations(again) == []
     exported = import_graph_def(export_graph_def(again, verbatim=False), fetches)

@@ -111,7 +111,7 @@ def test_different_structures_print_differently() -> None:
     assert len(texts) == 4
 
 
-EXAMPLE = '''
+EXAMPLE = """
 # a comment
 graph @main(%x: f32[?,2]) -> (%r as "r:0", %s:1) keep (%init) dialect "tf" attrs {_noinline = true} {
   %init = NoOp on "/device:CPU:0"
@@ -121,7 +121,7 @@ graph @main(%x: f32[?,2]) -> (%r as "r:0", %s:1) keep (%init) dialect "tf" attrs
   %s = Split(%axis, %m) {num_split = 2} : f32[?,1], f32[?,1]
   %r = Relu(%s) : f32[?,1]
 }
-'''
+"""
 
 
 def test_the_written_form_reads_as_described() -> None:
@@ -214,7 +214,9 @@ def _module() -> Module:
     main.set_outputs(call.outputs)
     module = Module(main, OPS, versions=(1395, 12, (3,)), gradients=(("body", "body_grad"),))
     module.add_function(body)
-    module.lowered["body"] = parse_graph('graph @body(%y: f32[*]) -> (%z) dialect "trt" { %z = trt.relu(%y) : f32[*] }', OPS)
+    module.lowered["body"] = parse_graph(
+        'graph @body(%y: f32[*]) -> (%z) dialect "trt" { %z = trt.relu(%y) : f32[*] }', OPS
+    )
     module.opaque_functions["poly"] = object()
     return module
 

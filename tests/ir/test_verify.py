@@ -53,7 +53,10 @@ CORRUPTIONS: dict[str, tuple[Callable[[Graph], object], str]] = {
     "operand of an erased node": (lambda g: _set_inputs(g.node("r"), _erased(g).output), "has been erased"),
     "uses emptied": (lambda g: g.node("m").output._uses.clear(), "does not list it as a use"),
     "stray use": (lambda g: g.node("w").output._uses.__setitem__((g.node("r"), 0), None), "reads something else"),
-    "use by a foreign node": (lambda g: g.node("w").output._uses.__setitem__((_foreign(), 0), None), "not in this graph"),
+    "use by a foreign node": (
+        lambda g: g.node("w").output._uses.__setitem__((_foreign(), 0), None),
+        "not in this graph",
+    ),
     "result index": (lambda g: setattr(g.node("s").outputs[1], "index", 0), "its result 1"),
     "producer": (lambda g: setattr(g.node("m").output, "producer", g.node("w")), "its result 0"),
     "results dropped": (lambda g: setattr(g.node("s"), "outputs", ()), "it has 0 results, not 2"),
@@ -67,7 +70,10 @@ CORRUPTIONS: dict[str, tuple[Callable[[Graph], object], str]] = {
     "type attribute": (lambda g: g.node("m")._attrs.update(T=DType.HALF), "input 0 is f32, not f16"),
     "number attribute": (lambda g: g.node("s")._attrs.update(num_split=3), "it has 2 results, not 3"),
     "element type": (lambda g: setattr(g.node("r").output, "type", TensorType(DType.HALF)), "result 0 is f16, not f32"),
-    "shape of a constant": (lambda g: setattr(g.node("w").output, "type", TensorType(DType.FLOAT, Shape((3,)))), "disagree"),
+    "shape of a constant": (
+        lambda g: setattr(g.node("w").output, "type", TensorType(DType.FLOAT, Shape((3,)))),
+        "disagree",
+    ),
     "value of a constant": (lambda g: g.node("w")._attrs.update(value=Tensor.of(1)), "disagree"),
     "op": (lambda g: setattr(g.node("r"), "op", "Relu6"), "not that of op 'Relu6'"),
     "definition": (lambda g: setattr(g.node("r"), "definition", None), "not that of op 'Relu'"),

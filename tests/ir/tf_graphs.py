@@ -52,7 +52,8 @@ def _node(node: Any, signatures: Mapping[str, Any]) -> tuple[Any, ...]:
     kept = {
         k: v.SerializeToString(deterministic=True)
         for k, v in node.attr.items()
-        if k not in defaults or v.SerializeToString(deterministic=True) != defaults[k].SerializeToString(deterministic=True)
+        if k not in defaults
+        or v.SerializeToString(deterministic=True) != defaults[k].SerializeToString(deterministic=True)
     }
     data = [i.removesuffix(":0") for i in node.input if not i.startswith("^")]
     control = {i for i in node.input if i.startswith("^")}
@@ -143,7 +144,9 @@ def _attributes() -> Made:
     proto = graph.as_graph_def()
     node = next(n for n in proto.node if n.name == "second")
     for key, value in options.items():
-        field = {"_text": "s", "_bytes": "s", "_int": "i", "_float": "f", "_inf": "f", "_flag": "b", "_type": "type"}[key]
+        field = {"_text": "s", "_bytes": "s", "_int": "i", "_float": "f", "_inf": "f", "_flag": "b", "_type": "type"}[
+            key
+        ]
         setattr(node.attr[key], field, value)
     node.attr["_shape"].shape.CopyFrom(tf.TensorShape([None, 3]).as_proto())
     node.attr["_unknown"].shape.CopyFrom(tf.TensorShape(None).as_proto())
@@ -173,7 +176,12 @@ def _all_dtypes() -> Made:
             np.float16, np.float32, np.float64, np.int8, np.int16, np.int32, np.int64, np.uint8, np.uint16, np.uint32, np.uint64,
             np.bool_, np.complex64, np.complex128, ml_dtypes.bfloat16, ml_dtypes.float8_e5m2, ml_dtypes.float8_e4m3fn,
         ):  # fmt: skip
-            for array in (np.array([0, 1, 1], dtype), np.ones((2, 2), dtype), np.array(1, dtype), np.zeros((0, 3), dtype)):
+            for array in (
+                np.array([0, 1, 1], dtype),
+                np.ones((2, 2), dtype),
+                np.array(1, dtype),
+                np.zeros((0, 3), dtype),
+            ):
                 fetches.append(tf.constant(array).name)
         fetches.append(tf.constant([b"a", b"\xff"]).name)
     return graph.as_graph_def(), {}, fetches

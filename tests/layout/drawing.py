@@ -129,7 +129,9 @@ def _pad(d: Drawing) -> Value:
     before, after = ([d.number(0, 1) for _ in range(rank)] for _ in range(2))
     start = [-n for n in before]
     if x.shape.is_static:
-        return d.b.slice(x, start, [s + a + z for s, a, z in zip(x.shape.static(), before, after, strict=True)], mode="fill")
+        return d.b.slice(
+            x, start, [s + a + z for s, a, z in zip(x.shape.static(), before, after, strict=True)], mode="fill"
+        )
     more = d.b.constant(np.array([a + z for a, z in zip(before, after, strict=True)], np.int64))
     return d.b.slice(x, start, d.b.elementwise(d.b.shape(x), more, "sum"), mode="fill")
 

@@ -19,7 +19,9 @@ LAYERS = layer_map()
 TOLERANCE = {"float32": 3e-5, "float16": 1e-2, "bfloat16": 5e-2}
 
 
-def run(node: Node, arrays: Sequence[Array], changed: Mapping[str, Any], layers: Mapping[str, LayerDef] = LAYERS) -> list[Array]:
+def run(
+    node: Node, arrays: Sequence[Array], changed: Mapping[str, Any], layers: Mapping[str, LayerDef] = LAYERS
+) -> list[Array]:
     """The results of the layer of ``node`` with some attributes changed."""
     tensors = [tf.constant(a, dtype=v.dtype.tf_name) for a, v in zip(arrays, node.inputs, strict=True)]
     return [np.asarray(r.numpy()) for r in layers[node.op].meaning(tf, tensors, {**node.attrs, **changed})]

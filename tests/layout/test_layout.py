@@ -152,7 +152,9 @@ def test_pixel_shuffle_needs_its_own_transpose_only() -> None:
     net = Net(2)
     x = net.conv(net.x, 12)
     blocks = net.b.transpose(net.b.reshape(x, (2, 8, 8, 2, 2, 3)), (0, 1, 3, 2, 4, 5))
-    made = net.optimised(net.b.reduce(net.conv(net.b.reshape(blocks, (2, 16, 16, 3)), 2), "sum", (1, 2), keep_dims=False))
+    made = net.optimised(
+        net.b.reduce(net.conv(net.b.reshape(blocks, (2, 16, 16, 3)), 2), "sum", (1, 2), keep_dims=False)
+    )
     assert made["transpose"] == 2
 
 

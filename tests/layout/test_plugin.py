@@ -31,7 +31,9 @@ def model() -> GraphDef:
     with graph.as_default():
         image = tf.compat.v1.placeholder(tf.float32, [None, 8, 8, 3], name="image")
         kernel = tf.constant(random.normal(size=(3, 3, 3, 4)).astype(np.float32))
-        features = tf.nn.relu(tf.nn.conv2d(image, kernel, 1, "SAME") + random.normal(size=4).astype(np.float32), name="features")
+        features = tf.nn.relu(
+            tf.nn.conv2d(image, kernel, 1, "SAME") + random.normal(size=4).astype(np.float32), name="features"
+        )
         pooled = tf.reduce_mean(features, [1, 2])
         dense = tf.matmul(pooled, tf.constant(random.normal(size=(4, 5)).astype(np.float32)))
         tf.nn.softmax(dense, name="scores")
@@ -132,7 +134,9 @@ def _refuse(emitter: Any, node: Any) -> Sequence[Any]:
     raise NotImplementedError
 
 
-REVERSE = LayerDef("acme.reverse", lambda inputs, attrs: [inputs[0].type], _mean, _refuse, {}, ("x",), "Reverses an axis.")
+REVERSE = LayerDef(
+    "acme.reverse", lambda inputs, attrs: [inputs[0].type], _mean, _refuse, {}, ("x",), "Reverses an axis."
+)
 
 
 def _acme(rules: Sequence[Any]) -> Any:

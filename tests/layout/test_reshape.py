@@ -38,7 +38,9 @@ def reshape(source: tuple[Dim, ...], dims: tuple[int, ...]) -> Node:
         ((2, 0), (2, 0), None),
     ],
 )  # fmt: skip
-def test_groups(source: tuple[Dim, ...], dims: tuple[int, ...], expected: list[tuple[tuple[int, ...], ...]] | None) -> None:
+def test_groups(
+    source: tuple[Dim, ...], dims: tuple[int, ...], expected: list[tuple[tuple[int, ...], ...]] | None
+) -> None:
     groups = groups_of(reshape(source, dims))
     assert (None if groups is None else [(g.sources, g.results) for g in groups]) == expected
 

@@ -114,13 +114,15 @@ def test_a_segment_that_cannot_be_built_stays_tensorflow_and_the_rest_goes_on() 
     feeds = {"x": np.random.default_rng(1).normal(size=(3, 8, 8, 3)).astype(np.float32)}
     import tfgraphopt.runtime  # noqa: F401
 
-    for got, wanted in zip(in_session(result.graph_def, ["y"], feeds), in_session(graph_def, ["y"], feeds), strict=True):
+    for got, wanted in zip(
+        in_session(result.graph_def, ["y"], feeds), in_session(graph_def, ["y"], feeds), strict=True
+    ):
         np.testing.assert_array_equal(got, wanted)
     with pytest.raises(tgo.TfGraphOptError):
         tgo.optimize_graph_def(graph_def, ["y"], tgo.Config(minimum_segment_size=2, strict=True), tables=tables)
 
 
-def _emit_broken(emitter, node):  # noqa: ANN001, ANN202
+def _emit_broken(emitter, node):
     layer = emitter.add(emitter.network.add_non_zero(emitter.tensor(node.inputs[0])))
     return [layer.get_output(0)]
 

@@ -49,7 +49,9 @@ def check(model: FrozenModel, *, left: set[str]) -> None:
 
     tfgraphopt.runtime.reset_counters()
     for got, wanted in zip(
-        in_session(result.graph_def, model.outputs, feeds), in_session(model.graph_def, model.outputs, feeds), strict=True
+        in_session(result.graph_def, model.outputs, feeds),
+        in_session(model.graph_def, model.outputs, feeds),
+        strict=True,
     ):
         np.testing.assert_array_equal(got, wanted)
     count = tfgraphopt.runtime.counters()[segment.name]
@@ -76,7 +78,9 @@ def test_wrapped_functions_compute_the_same_bits() -> None:
     result = optimised(model, engine="none")
     feeds = model.feeds(1)
     for got, wanted in zip(
-        in_function(result.graph_def, model.outputs, feeds), in_function(model.graph_def, model.outputs, feeds), strict=True
+        in_function(result.graph_def, model.outputs, feeds),
+        in_function(model.graph_def, model.outputs, feeds),
+        strict=True,
     ):
         np.testing.assert_array_equal(got, wanted)
 
@@ -93,5 +97,5 @@ def test_the_same_faces_are_found_before_and_after() -> None:
     assert detect.same_faces(found, detect.detect(photograph, *after), pixels=0.0)
 
 
-def _runner(graph_def: object, model: FrozenModel):  # noqa: ANN202
+def _runner(graph_def: object, model: FrozenModel):
     return lambda array: tuple(in_session(graph_def, model.outputs, {model.inputs[0].name: array}))

@@ -29,7 +29,9 @@ def layer_norm(x: Any, scale: Array, shift: Array) -> Any:
     return (x - mean) * tf.math.rsqrt(variance + 1e-6) * scale + shift
 
 
-def encoder(layers: int = 4, hidden: int = 256, heads: int = 4, length: int = 64, vocabulary: int = 1000, seed: int = 0) -> Any:
+def encoder(
+    layers: int = 4, hidden: int = 256, heads: int = 4, length: int = 64, vocabulary: int = 1000, seed: int = 0
+) -> Any:
     """Token ids ``ids`` [batch, length] and a mask [batch, length] to hidden states; random weights of realistic spread."""
     rng = np.random.default_rng(seed)
 
@@ -49,7 +51,9 @@ def encoder(layers: int = 4, hidden: int = 256, heads: int = 4, length: int = 64
     ]  # fmt: skip
 
     def attention(x: Any, mask: Any, block: Any) -> Any:
-        parts = tf.reshape(tf.matmul(tf.reshape(x, [-1, hidden]), block["qkv"]), [-1, length, 3, heads, hidden // heads])
+        parts = tf.reshape(
+            tf.matmul(tf.reshape(x, [-1, hidden]), block["qkv"]), [-1, length, 3, heads, hidden // heads]
+        )
         q, k, v = tf.unstack(tf.transpose(parts, [2, 0, 3, 1, 4]))
         scores = tf.matmul(q, k, transpose_b=True) / np.float32(np.sqrt(hidden // heads))
         scores += (1.0 - mask[:, None, None, :]) * np.float32(-1e9)
@@ -66,7 +70,9 @@ def encoder(layers: int = 4, hidden: int = 256, heads: int = 4, length: int = 64
             x = layer_norm(x + tf.reshape(tf.matmul(gelu, block["down"]), [-1, length, hidden]), *block["norms"][1])
         return x
 
-    return frozen(run, tf.TensorSpec([None, length], tf.int32, "ids"), tf.TensorSpec([None, length], tf.float32, "mask"))
+    return frozen(
+        run, tf.TensorSpec([None, length], tf.int32, "ids"), tf.TensorSpec([None, length], tf.float32, "mask")
+    )
 
 
 def encoder_feeds(batch: int = 2, length: int = 64, vocabulary: int = 1000, seed: int = 1) -> dict[str, Array]:

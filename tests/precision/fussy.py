@@ -22,7 +22,9 @@ def _emit(e: Any, node: Node) -> Sequence[Any]:
     return _PLAIN.emit(e, node)
 
 
-FUSSY = LayerDef("fussy.softsign", _PLAIN.infer, _PLAIN.meaning, _emit, dict(_PLAIN.defaults), ("x",), "Softsign in float32.")
+FUSSY = LayerDef(
+    "fussy.softsign", _PLAIN.infer, _PLAIN.meaning, _emit, dict(_PLAIN.defaults), ("x",), "Softsign in float32."
+)
 
 
 @converter("Softsign")

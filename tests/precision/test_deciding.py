@@ -161,7 +161,9 @@ def test_soft_objections_are_weighed_against_casts() -> None:
 # -- the minimum cut -----------------------------------------------------------------------------------------------------
 
 
-def cost(graph: Graph, around: Surroundings, slots: dict[Node, Slots], stances: dict[Node, Stance], high: set[Node]) -> float:
+def cost(
+    graph: Graph, around: Surroundings, slots: dict[Node, Slots], stances: dict[Node, Stance], high: set[Node]
+) -> float:
     """What an assignment costs, written down directly."""
     total = 0.0
     for node, stance in stances.items():

@@ -109,7 +109,9 @@ def test_the_same_numbers_without_an_engine() -> None:
     graph_def, outputs = model()
     feeds = {"x": RNG.normal(size=(2, 32, 32, 32)).astype(np.float32)}
     result = optimise((graph_def, outputs), "fp16")
-    for got, wanted in zip(in_session(result.graph_def, outputs, feeds), in_session(graph_def, outputs, feeds), strict=True):
+    for got, wanted in zip(
+        in_session(result.graph_def, outputs, feeds), in_session(graph_def, outputs, feeds), strict=True
+    ):
         np.testing.assert_array_equal(got, wanted)
         assert got.dtype == np.float32
 

@@ -80,7 +80,9 @@ def test_constants_are_converted_lazily_once_and_shared() -> None:
     outs = []
     for name in ("a", "b", "c"):
         outs.append(
-            w.at(name).convolution(w["x"], kernel, stride=(1, 1), pads=Pads("explicit", (1, 1), (1, 1)), dilation=(1, 1))
+            w.at(name).convolution(
+                w["x"], kernel, stride=(1, 1), pads=Pads("explicit", (1, 1), (1, 1)), dilation=(1, 1)
+            )
         )
     w.done(*outs)
     made = low_copy(graph, {"a", "b"})

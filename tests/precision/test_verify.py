@@ -179,7 +179,9 @@ def test_wrong_data_is_one_clear_error(files: tuple[Path, Path], tmp_path: Path,
     wrong = tmp_path / "wrong.npz"
     for arrays in ({"z": FEEDS["x"]}, {"x": FEEDS["x"][:, :3]}):
         np.savez(wrong, **arrays)
-        assert main(["verify", str(files[0]), "--precision", "fp16", "--max-batch-size", "4", "--data", str(wrong)]) == 1
+        assert (
+            main(["verify", str(files[0]), "--precision", "fp16", "--max-batch-size", "4", "--data", str(wrong)]) == 1
+        )
         assert "does not take this data" in capsys.readouterr().err
 
 

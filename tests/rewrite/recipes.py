@@ -261,7 +261,11 @@ def pick(g: Growing) -> None:
     scalars = [g.placeholder(DType.INT32, ()) for _ in range(g.draw(st.integers(1, 3)))]
     packed = g.add("Pack", scalars, axis=0).output
     index = g.draw(st.integers(-len(scalars), len(scalars) - 1))
-    masks = {"shrink_axis_mask": 1, "end_mask": g.draw(st.integers(0, 1)), "begin_mask": int(g.draw(st.integers(0, 3)) == 3)}
+    masks = {
+        "shrink_axis_mask": 1,
+        "end_mask": g.draw(st.integers(0, 1)),
+        "begin_mask": int(g.draw(st.integers(0, 3)) == 3),
+    }
     g.add("StridedSlice", [packed, g.ints([index]), g.ints([index + 1]), g.ints([1])], **masks)
 
 

@@ -7,7 +7,7 @@ import tensorflow as tf
 from main_job.jobs import in_session
 
 import tfgraphopt as tgo
-import tfgraphopt.runtime  # noqa: F401
+import tfgraphopt.runtime
 
 
 def grouped(*, stateful: bool = False) -> tf.compat.v1.GraphDef:

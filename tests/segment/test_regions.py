@@ -39,8 +39,8 @@ def run(graph_def: object, outputs: list[str]) -> list[np.ndarray]:
         return session.run([f"{o}:0" for o in outputs], {"x:0": np.array([1.5, -2.0], np.float32)})
 
 
-def call_attrs(name: str):  # noqa: ANN201
-    def make(inputs, outputs):  # noqa: ANN001, ANN202
+def call_attrs(name: str):
+    def make(inputs, outputs):
         return {"Tin": tuple(v.dtype for v in inputs), "Tout": tuple(v.dtype for v in outputs), "f": FuncRef(name)}
 
     return make
@@ -49,11 +49,15 @@ def call_attrs(name: str):  # noqa: ANN201
 def cut(module: Module, names: set[str]) -> list[Node]:
     """Outline the clusters of the named nodes into functions that PartitionedCall calls."""
     graph: Graph = module.main
-    groups = clusters(graph, {n: "" if n.name in names else None for n in graph}, lambda n: n.op == "Const" and not n.control)
+    groups = clusters(
+        graph, {n: "" if n.name in names else None for n in graph}, lambda n: n.op == "Const" and not n.control
+    )
     calls = []
     for index, group in enumerate(groups):
         body = f"body_{index}"
-        done = outline(graph, group, op="PartitionedCall", name=f"call_{index}", body_name=body, call_attrs=call_attrs(body))
+        done = outline(
+            graph, group, op="PartitionedCall", name=f"call_{index}", body_name=body, call_attrs=call_attrs(body)
+        )
         module.add_function(done.body)
         calls.append(done.call)
     return calls

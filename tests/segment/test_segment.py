@@ -27,7 +27,9 @@ def segment(graph: tf.compat.v1.GraphDef, outputs: list[str], **options: object)
     """Segment without building; the result computes what the original computes, bit for bit."""
     config = tgo.Config(engine="none", minimum_segment_size=options.pop("minimum_segment_size", 2), **options)
     result = tgo.optimize_graph_def(graph, outputs, config)
-    for got, wanted in zip(in_session(result.graph_def, outputs, {"x": X}), in_session(graph, outputs, {"x": X}), strict=True):
+    for got, wanted in zip(
+        in_session(result.graph_def, outputs, {"x": X}), in_session(graph, outputs, {"x": X}), strict=True
+    ):
         np.testing.assert_array_equal(got, wanted)
     return result
 
@@ -91,7 +93,10 @@ def test_nodes_behind_a_tf1_switch_stay_in_tensorflow() -> None:
         tf.raw_ops.Merge(inputs=[left, right], name="y")
 
     result = segment(graph_def(build), ["y"])
-    assert verdict(result, "left") == ("vetoed", "it is inside a TF1 conditional (Switch/Merge); an engine would run both branches")
+    assert verdict(result, "left") == (
+        "vetoed",
+        "it is inside a TF1 conditional (Switch/Merge); an engine would run both branches",
+    )
 
 
 @pytest.mark.parametrize(
@@ -99,7 +104,11 @@ def test_nodes_behind_a_tf1_switch_stay_in_tensorflow() -> None:
     [
         ({"denied_ops": {"Tanh"}}, "vetoed", "op Tanh is denied by the caller"),
         ({"denied_nodes": ["scope/*"]}, "vetoed", "the caller denied 'scope/*'"),
-        ({"minimum_segment_size": 9}, "segment too small", "its segment has 3 nodes that do work; minimum_segment_size is 9"),
+        (
+            {"minimum_segment_size": 9},
+            "segment too small",
+            "its segment has 3 nodes that do work; minimum_segment_size is 9",
+        ),
     ],
 )
 def test_the_caller_decides_what_stays(options: dict[str, object], status: str, reason: str) -> None:

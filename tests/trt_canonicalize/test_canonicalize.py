@@ -38,7 +38,9 @@ def canonicalize(graph: Graph) -> None:
     erase_dead(graph, keep_placeholders=False)
 
 
-def check_same(graph: Graph, feeds: Sequence[Array], change: Any = canonicalize, tolerance: float = 2e-5) -> Counter[str]:
+def check_same(
+    graph: Graph, feeds: Sequence[Array], change: Any = canonicalize, tolerance: float = 2e-5
+) -> Counter[str]:
     """Change ``graph``; its results stay, relative to their largest element. Gives the layers that are left."""
     wanted = evaluate(graph, LAYERS, feeds)
     change(graph)
@@ -47,7 +49,9 @@ def check_same(graph: Graph, feeds: Sequence[Array], change: Any = canonicalize,
         assert have.shape == want.shape
         assert have.dtype == want.dtype
         scale = max(1.0, float(np.abs(want.astype(np.float64)).max(initial=0)))
-        np.testing.assert_allclose(have.astype(np.float64) / scale, want.astype(np.float64) / scale, atol=tolerance, rtol=0)
+        np.testing.assert_allclose(
+            have.astype(np.float64) / scale, want.astype(np.float64) / scale, atol=tolerance, rtol=0
+        )
     return Counter(n.op.removeprefix("trt.") for n in graph if n.op != "trt.constant")
 
 
@@ -65,7 +69,9 @@ class Body:
         """A constant of the input's element type."""
         return constant(self.graph, self.random.normal(size=dims).astype(self.feed.dtype))
 
-    def conv(self, x: Value, maps: int, size: int = 3, groups: int = 1, bias: bool = False, pads: Pads = PLAIN) -> Value:
+    def conv(
+        self, x: Value, maps: int, size: int = 3, groups: int = 1, bias: bool = False, pads: Pads = PLAIN
+    ) -> Value:
         """A convolution."""
         kernel = self.weights(maps, (x.shape[1] or 0) // groups, size, size)
         given = self.weights(maps) if bias else None
@@ -222,7 +228,9 @@ def padded(body: Body, x: Value, before: Sequence[int], after: Sequence[int], at
         return body.b.slice(x, start, [d + t for d, t in zip(x.shape.static(), total, strict=True)], mode="fill")
     batch = body.b.slice(body.b.shape(x), (0,), (1,))
     rest = [(d or 0) + t for d, t in zip(x.shape.known()[1:], total[1:], strict=True)]
-    return body.b.slice(x, start, body.b.concatenation([batch, constant(body.graph, np.array(rest, np.int64))], 0), mode="fill")
+    return body.b.slice(
+        x, start, body.b.concatenation([batch, constant(body.graph, np.array(rest, np.int64))], 0), mode="fill"
+    )
 
 
 @pytest.mark.parametrize("batch", [None, 2])
@@ -237,7 +245,9 @@ def test_padding_goes_into_a_convolution(batch: int | None) -> None:
 def test_padded_channels_and_other_fills_stay() -> None:
     body = Body(2, 3, 6, 6)
     channels = body.conv(padded(body, body.x, (0, 1, 1, 1), (0, 0, 1, 1), False), 2)
-    filled = body.b.slice(body.x, (0, 0, -1, -1), (2, 3, 8, 8), mode="fill", fill=constant(body.graph, np.array(1, np.float32)))
+    filled = body.b.slice(
+        body.x, (0, 0, -1, -1), (2, 3, 8, 8), mode="fill", fill=constant(body.graph, np.array(1, np.float32))
+    )
     assert body.checked(channels, body.conv(filled, 2))["slice"] == 2
 
 
@@ -264,7 +274,9 @@ def test_reshapes_and_transposes_in_a_row() -> None:
     body = Body(None, 4, 6)
     x = body.b.transpose(body.b.transpose(body.x, (0, 2, 1)), (0, 2, 1))
     x = body.b.reshape(body.b.reshape(x, (-1, 2, 2, 6)), (0, 4, 6))
-    assert body.checked(body.b.activation(body.b.squeeze(body.b.unsqueeze(x, (1, 2)), (1, 2)), "relu")) == {"activation": 1}
+    assert body.checked(body.b.activation(body.b.squeeze(body.b.unsqueeze(x, (1, 2)), (1, 2)), "relu")) == {
+        "activation": 1
+    }
 
 
 def test_a_squeezed_reduction_keeps_its_axes() -> None:
@@ -300,7 +312,9 @@ def test_layers_of_constants_and_known_sizes_are_computed() -> None:
 
 def test_equal_layers_are_one() -> None:
     body = Body(None, 4)
-    doubled = [body.b.elementwise(body.x, constant(body.graph, np.full((1, 4), 2, np.float32)), "prod") for _ in range(2)]
+    doubled = [
+        body.b.elementwise(body.x, constant(body.graph, np.full((1, 4), 2, np.float32)), "prod") for _ in range(2)
+    ]
     one, two = (body.b.activation(x, "relu") for x in doubled)
     made = body.checked(body.b.elementwise(one, two, "sum"))
     assert made == {"elementwise": 2, "activation": 1}

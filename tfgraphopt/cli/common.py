@@ -25,7 +25,11 @@ def add_plugin_arguments(parser: argparse.ArgumentParser) -> None:
     """``--no-plugin``, ``--prefer``, ``--strict-plugins``."""
     parser.add_argument("--no-plugin", action="append", default=[], metavar="NAME", help="do not load this plugin")
     parser.add_argument(
-        "--prefer", action="append", default=[], metavar="KEY=PLUGIN", help="whose item to take where two plugins claim one"
+        "--prefer",
+        action="append",
+        default=[],
+        metavar="KEY=PLUGIN",
+        help="whose item to take where two plugins claim one",
     )
     parser.add_argument("--strict-plugins", action="store_true", help="a broken plugin is an error")
 
@@ -41,8 +45,12 @@ def load_plugins(options: argparse.Namespace) -> Tables:
 def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     """The model and what of it is wanted."""
     parser.add_argument("model", help="frozen GraphDef (.pb, .pbtxt) or SavedModel directory")
-    parser.add_argument("--outputs", default="", metavar="A,B", help="nodes to fetch (default: the signature, or all ends)")
-    parser.add_argument("--signature", default="serving_default", help="signature of a SavedModel (default: %(default)s)")
+    parser.add_argument(
+        "--outputs", default="", metavar="A,B", help="nodes to fetch (default: the signature, or all ends)"
+    )
+    parser.add_argument(
+        "--signature", default="serving_default", help="signature of a SavedModel (default: %(default)s)"
+    )
     parser.add_argument("--tags", default="serve", metavar="A,B", help="tags of a SavedModel (default: %(default)s)")
 
 
@@ -51,15 +59,21 @@ def add_config_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--precision", default="fp32", type=str.lower, choices=PRECISIONS, help="default: %(default)s")
     engines = f"what runs segments: {', '.join(ENGINES)} or a plugin's (default: %(default)s)"
     parser.add_argument("--engine", default="tensorrt", metavar="NAME", help=engines)
-    parser.add_argument("--max-batch-size", type=int, default=1, metavar="N", help="largest batch (default: %(default)s)")
-    parser.add_argument("--workspace", type=int, default=1 << 30, metavar="BYTES", help="scratch memory (default: 1 GiB)")
+    parser.add_argument(
+        "--max-batch-size", type=int, default=1, metavar="N", help="largest batch (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--workspace", type=int, default=1 << 30, metavar="BYTES", help="scratch memory (default: 1 GiB)"
+    )
     parser.add_argument("--min-segment-size", type=int, default=3, metavar="N", help="default: %(default)s")
     parser.add_argument(
         "--shape", action="append", default=[], metavar="INPUT=MIN:OPT:MAX",
         help="shapes of an input, such as x=1x224x224x3:8x224x224x3:32x224x224x3; repeat for more inputs or profiles",
     )  # fmt: skip
     parser.add_argument("--deny-op", action="append", default=[], metavar="OP", help="keep this op in TensorFlow")
-    parser.add_argument("--deny-node", action="append", default=[], metavar="PATTERN", help="keep these nodes in TensorFlow")
+    parser.add_argument(
+        "--deny-node", action="append", default=[], metavar="PATTERN", help="keep these nodes in TensorFlow"
+    )
     parser.add_argument("--pipeline", help="pipeline text or name in place of the default one")
     parser.add_argument("--strict", action="store_true", help="an engine that cannot be built is an error")
 

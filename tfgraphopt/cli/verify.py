@@ -41,8 +41,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--measure", action="store_true", help="let the ranges of tensors on the data decide, too")
     parser.add_argument("--plan", metavar="FILE", help="replay the precision plans in this file")
     parser.add_argument("--ranges", metavar="FILE", help="use the measured ranges in this file")
-    parser.add_argument("--save-plan", type=Path, metavar="FILE", help="write the precision plans (with what the search found)")
-    parser.add_argument("--save-ranges", type=Path, metavar="FILE", help="write the measured ranges (implies --measure)")
+    parser.add_argument(
+        "--save-plan", type=Path, metavar="FILE", help="write the precision plans (with what the search found)"
+    )
+    parser.add_argument(
+        "--save-ranges", type=Path, metavar="FILE", help="write the measured ranges (implies --measure)"
+    )
     parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
 
 
@@ -76,7 +80,9 @@ def _config(options: argparse.Namespace) -> Any:
 def _ask(request: Any) -> Verification:
     answers: list[Verification] = request.tables.call("tfgraphopt_verify", {"request": request})
     if not answers:
-        raise ConfigError(f"no plugin predicts the accuracy of {request.config.precision}", hint="see tfgraphopt plugins")
+        raise ConfigError(
+            f"no plugin predicts the accuracy of {request.config.precision}", hint="see tfgraphopt plugins"
+        )
     return answers[0]
 
 
@@ -117,7 +123,10 @@ def _print(options: argparse.Namespace, found: Verification) -> None:
 
 
 def _print_lines(console: Console, options: argparse.Namespace, found: Verification) -> None:
-    notes = [*found.notes, *(["the data is random: errors on real data may be quite different"] if options.data is None else [])]
+    notes = [
+        *found.notes,
+        *(["the data is random: errors on real data may be quite different"] if options.data is None else []),
+    ]
     if options.tolerance is not None:
         notes.append(f"tolerance {options.tolerance:g}: {'met' if found.within(options.tolerance) else 'NOT met'}")
     for note in notes:
@@ -131,7 +140,12 @@ def _error_table(title: str, errors: Mapping[str, Errors]) -> Table:
         table.add_column(name, justify="right")
     for name, e in errors.items():
         table.add_row(
-            escape(name), f"{e.max_abs:.3g}", f"{e.max_rel:.3g}", f"{e.cosine:.6f}", f"{e.snr_db:.1f}", str(e.bad or "-")
+            escape(name),
+            f"{e.max_abs:.3g}",
+            f"{e.max_rel:.3g}",
+            f"{e.cosine:.6f}",
+            f"{e.snr_db:.1f}",
+            str(e.bad or "-"),
         )
     return table
 

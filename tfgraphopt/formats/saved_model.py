@@ -30,7 +30,9 @@ class FrozenSignature:
         return tuple(self.output_names.values())
 
 
-def freeze_saved_model(path: Path, signature: str = "serving_default", tags: tuple[str, ...] = ("serve",)) -> FrozenSignature:
+def freeze_saved_model(
+    path: Path, signature: str = "serving_default", tags: tuple[str, ...] = ("serve",)
+) -> FrozenSignature:
     """Freeze ``signature`` of the SavedModel in ``path`` with its variables as constants.
 
     A TF1 session is used: it also reads the Estimator exports that ``convert_variables_to_constants_v2`` refuses.
@@ -49,7 +51,9 @@ def freeze_saved_model(path: Path, signature: str = "serving_default", tags: tup
             names = sorted({t.name.partition(":")[0] for t in found.outputs.values()})
             graph_def = convert_variables_to_constants_from_session_graph(session, meta.graph_def, names)
     except (OSError, RuntimeError, ValueError, tf.errors.OpError) as error:
-        raise GraphDefError(f"{path} cannot be loaded as a SavedModel with tags {', '.join(tags)}", why=str(error)) from error
+        raise GraphDefError(
+            f"{path} cannot be loaded as a SavedModel with tags {', '.join(tags)}", why=str(error)
+        ) from error
     return FrozenSignature(
         graph_def,
         {key: t.name.partition(":")[0] for key, t in found.inputs.items()},
@@ -60,5 +64,7 @@ def freeze_saved_model(path: Path, signature: str = "serving_default", tags: tup
 def _signature(meta: Any, name: str) -> Any:
     found = {k: s for k, s in meta.signature_def.items() if k != "__saved_model_init_op"}
     if name not in found:
-        raise GraphDefError(f"the SavedModel has no signature {name!r}", hint=f"it has {', '.join(sorted(found)) or 'none'}")
+        raise GraphDefError(
+            f"the SavedModel has no signature {name!r}", hint=f"it has {', '.join(sorted(found)) or 'none'}"
+        )
     return found[name]

@@ -139,7 +139,9 @@ def _export_signature(name: str, graph: Graph, proto: function_pb2.FunctionDef) 
             signature.output_arg.add(name=out, type=value.dtype.number)
     del signature.control_output[:]
     signature.control_output.extend(graph.keep)
-    signature.is_stateful = signature.is_stateful or any(n.definition is not None and n.definition.stateful for n in graph)
+    signature.is_stateful = signature.is_stateful or any(
+        n.definition is not None and n.definition.stateful for n in graph
+    )
 
 
 def _function_reference(value: Value) -> str:

@@ -89,7 +89,9 @@ def parse_graph_def(data: bytes, name: str = "the file") -> GraphDef:
     try:
         graph_def.ParseFromString(data)
     except DecodeError as error:
-        raise GraphDefError(f"{name} is not a binary GraphDef", why=str(error), hint="is it complete, and frozen?") from error
+        raise GraphDefError(
+            f"{name} is not a binary GraphDef", why=str(error), hint="is it complete, and frozen?"
+        ) from error
     if not graph_def.node:
         raise GraphDefError(f"{name} holds a GraphDef without any node", hint="is it complete?")
     return graph_def
@@ -209,7 +211,14 @@ class _Body:
         _check_inputs(definition, inputs, values)
         types = _announced(definition.result_types(inputs, values), given)
         added = self.graph.add(
-            node.op, inputs, values, name=node.name, control=control, device=node.device, origin=(node.name,), types=types
+            node.op,
+            inputs,
+            values,
+            name=node.name,
+            control=control,
+            device=node.device,
+            origin=(node.name,),
+            types=types,
         )
         self.ranges[node.name] = definition.slices(definition.outputs, added.attrs)
         if node.HasField("experimental_debug_info") or node.HasField("experimental_type"):
@@ -292,7 +301,9 @@ def _choose_outputs(graph: Graph, outputs: Sequence[str] | None) -> None:
             names.append(f"{node_name}:{index or 0}")
     if unknown:
         likely = [n.name for n in graph if n.outputs and not n.users and n.op not in ("Const", "NoOp")][:8]
-        raise GraphDefError("the graph has no such output", where=unknown, hint=f"its ends are: {', '.join(likely) or 'none'}")
+        raise GraphDefError(
+            "the graph has no such output", where=unknown, hint=f"its ends are: {', '.join(likely) or 'none'}"
+        )
     graph.set_outputs(values, names)
     graph.set_keep(keep)
 

@@ -50,7 +50,9 @@ def infer_types(graph: Graph, shapes: Mapping[Value, Shape] | None = None) -> di
     for node in graph:
         operation = scratch.get_operation_by_name(node.name)
         for value, tensor in zip(node.outputs, operation.outputs, strict=True):
-            found[value] = value.type.with_shape(Shape(tensor.shape.as_list() if tensor.shape.rank is not None else None))
+            found[value] = value.type.with_shape(
+                Shape(tensor.shape.as_list() if tensor.shape.rank is not None else None)
+            )
     return found
 
 
@@ -128,7 +130,9 @@ def evaluate(graph: Graph, values: Sequence[Value]) -> list[Any]:
         try:
             return list(session.run([f"{v.producer.name}:{v.index}" for v in values if v.producer is not None]))
         except tf.errors.OpError as error:
-            raise GraphDefError("TensorFlow cannot compute a constant", where=[v.name for v in values], why=str(error)) from error
+            raise GraphDefError(
+                "TensorFlow cannot compute a constant", where=[v.name for v in values], why=str(error)
+            ) from error
 
 
 def _ancestors(values: Sequence[Value]) -> list[Node]:

@@ -76,7 +76,9 @@ def bisect(run: Callable[[Bisect], _R], is_good: Callable[[_R], bool]) -> Culpri
     if is_good(run(whole)):
         return None
     if not is_good(run(Bisect(0))):
-        raise TfGraphOptError("the result is wrong before any pass has run", hint="compare import and export with the original")
+        raise TfGraphOptError(
+            "the result is wrong before any pass has run", hint="compare import and export with the original"
+        )
     good, bad, runs = 0, len(whole.actions), 2
     while bad - good > 1:
         middle = (good + bad) // 2

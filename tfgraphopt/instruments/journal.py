@@ -120,7 +120,12 @@ class Journal(Quiet):
     def changed(self, node: Node) -> None:
         """Record a change, once in a row."""
         last = self.events[-1] if self.events else None
-        if last is None or (last.kind, last.step, last.node, last.graph) != (CHANGED, self._step, node.name, node.graph.name):
+        if last is None or (last.kind, last.step, last.node, last.graph) != (
+            CHANGED,
+            self._step,
+            node.name,
+            node.graph.name,
+        ):
             self._record(CHANGED, node)
 
     def _record(self, kind: str, node: Node) -> None:

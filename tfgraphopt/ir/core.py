@@ -369,7 +369,9 @@ class Graph:
         """
         readers = [user.name for out in node.outputs for user in out.users]
         if readers or self.keeps(node):
-            raise MutationError(f"{node.op} node {node.name!r} cannot be erased", why=f"it is used by {readers or 'the graph'}")
+            raise MutationError(
+                f"{node.op} node {node.name!r} cannot be erased", why=f"it is used by {readers or 'the graph'}"
+            )
         for listener in self._listeners:
             listener.erased(node)
         waited = [*node.control, *(v.producer for v in node.inputs if v.producer is not None)]
@@ -443,7 +445,9 @@ class Graph:
         self, op: str, definition: OpDef | None, inputs: Sequence[Value], values: Attrs
     ) -> Sequence[TensorType]:
         if definition is None:
-            raise MutationError(f"op {op!r} is unknown", hint="give its result types, or define it by a plugin's op definition")
+            raise MutationError(
+                f"op {op!r} is unknown", hint="give its result types, or define it by a plugin's op definition"
+            )
         return definition.result_types(inputs, values)
 
     def _check_operand(self, node: Node, value: Value, before: Node | None) -> None:

@@ -149,7 +149,9 @@ class OpDef:
         unknown = {name for name in lengths if name and name not in values}
         if len(unknown) > 1:
             return  # the lengths cannot be told from the inputs alone
-        counts = [0 if name in unknown else self._count(arg, values) for arg, name in zip(self.inputs, lengths, strict=True)]
+        counts = [
+            0 if name in unknown else self._count(arg, values) for arg, name in zip(self.inputs, lengths, strict=True)
+        ]
         for name in unknown:
             each = (len(inputs) - sum(counts)) // lengths.count(name)
             counts = [each if n == name else count for n, count in zip(lengths, counts, strict=True)]

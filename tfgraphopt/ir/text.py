@@ -263,7 +263,9 @@ def _told_attrs(node: Node) -> Mapping[str, AttrValue]:
     definition = node.definition
     if definition is None:
         return node.attrs
-    candidates = {a.name for a in definition.attrs if a.has_default} | set(_deduced([*definition.inputs, *definition.outputs]))
+    candidates = {a.name for a in definition.attrs if a.has_default} | set(
+        _deduced([*definition.inputs, *definition.outputs])
+    )
     told = {k: v for k, v in node.attrs.items() if k not in candidates}
     for _ in range(3):  # what is told in one round may decide what was deduced in the one before
         missing = _not_given_back(definition, node, told)
@@ -320,11 +322,15 @@ def _needed(node: Node, rank: Mapping[Node, bytes]) -> Iterator[Node]:
 def _ranks(graph: Graph) -> dict[Node, bytes]:
     """An order among nodes that no edge orders: digests of what lies below and above them, refined twice."""
     printer = _Printer(True, 0, None)
-    rank = {n: _digest(n.op, n.device, printer.attributes(printer.shown_attrs(n)), n in graph.keep.values()) for n in graph}
+    rank = {
+        n: _digest(n.op, n.device, printer.attributes(printer.shown_attrs(n)), n in graph.keep.values()) for n in graph
+    }
     results = {v: i for i, v in reversed(list(enumerate(graph.outputs)))}
     for _ in range(2):
         for node in graph:
-            below = [rank[v.producer] + bytes([v.index % 256]) if v.producer else str(v.index).encode() for v in node.inputs]
+            below = [
+                rank[v.producer] + bytes([v.index % 256]) if v.producer else str(v.index).encode() for v in node.inputs
+            ]
             rank[node] = _digest(rank[node], below, sorted(rank[c] for c in node.control))
         for node in reversed(graph):
             above = sorted(rank[u] + str(i).encode() for v in node.outputs for u, i in v.uses)

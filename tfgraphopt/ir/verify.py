@@ -227,7 +227,9 @@ def _attrs(node: Node, definition: OpDef) -> Iterator[str]:
     for attr in definition.attrs:
         if attr.name not in node.attrs:
             yield f"attribute {attr.name!r} is missing"
-        elif not attr.accepts(node.attrs[attr.name]) and not (attr.has_default and node.attrs[attr.name] == attr.default):
+        elif not attr.accepts(node.attrs[attr.name]) and not (
+            attr.has_default and node.attrs[attr.name] == attr.default
+        ):
             yield f"attribute {attr.name!r} must be of kind {attr.kind}, not {node.attrs[attr.name]!r}"
     if node.op == "Const" and _disagrees(node):
         yield "its value, its attribute 'dtype' and its result type disagree"

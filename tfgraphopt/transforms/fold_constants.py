@@ -14,7 +14,9 @@ from tfgraphopt.ir.tensor import Array
 from tfgraphopt.passes import Context, Pass
 from tfgraphopt.transforms.infer_types import TYPES
 
-_NEVER = frozenset({"Switch", "Merge", "Enter", "Exit", "LoopCond", "NextIteration", "Placeholder", "PlaceholderWithDefault"})
+_NEVER = frozenset(
+    {"Switch", "Merge", "Enter", "Exit", "LoopCond", "NextIteration", "Placeholder", "PlaceholderWithDefault"}
+)
 _QUANTISING = frozenset(
     {
         "FakeQuantWithMinMaxArgs", "FakeQuantWithMinMaxVars", "FakeQuantWithMinMaxVarsPerChannel", "QuantizeAndDequantize",
@@ -61,7 +63,13 @@ class FoldConstants(Pass):
 
     def _foldable(self, node: Node, constant: set[Node]) -> bool:
         definition = node.definition
-        if definition is None or definition.stateful or node.op in _NEVER | _QUANTISING or node.control or not node.inputs:
+        if (
+            definition is None
+            or definition.stateful
+            or node.op in _NEVER | _QUANTISING
+            or node.control
+            or not node.inputs
+        ):
             return False
         if any(isinstance(v, FuncRef) for v in node.attrs.values()) or not all(v.dtype.has_numpy for v in node.outputs):
             return False

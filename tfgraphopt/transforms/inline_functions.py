@@ -61,7 +61,13 @@ def _body(node: Node, graph: Graph, ctx: Context) -> Graph | None:
     ref = node.attrs.get("f") if node.op in CALLS else None
     name = ref.name if isinstance(ref, FuncRef) else node.op
     body = ctx.module.functions.get(name)
-    if body is None or body is graph or body.attrs.get("_noinline") or len(body.inputs) != len(node.inputs) or len(body.outputs) != len(node.outputs):
+    if (
+        body is None
+        or body is graph
+        or body.attrs.get("_noinline")
+        or len(body.inputs) != len(node.inputs)
+        or len(body.outputs) != len(node.outputs)
+    ):
         return None
     return body
 

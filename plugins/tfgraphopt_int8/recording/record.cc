@@ -48,7 +48,8 @@ REGISTER_OP("TfgraphoptCalibration")
     .Attr("request: string = ''")
     .SetIsStateful()
     .SetShapeFn(tensorflow::shape_inference::NoOutputs)
-    .Doc("Marks a calibration graph: its tensors `tensors` are watched while it runs, at `places`; `ancestors` are the nodes before them, a text of lines each.");
+    .Doc("Marks a calibration graph: its tensors `tensors` are watched while it runs, at `places`; `ancestors` are the nodes before them (behind "
+         "them, for placeholders), a text of lines each.");
 
 REGISTER_OP("TfgraphoptRecord")
     .Input("x: T")
@@ -163,6 +164,25 @@ Node* Computing(const Nodes& nodes, const std::string& name, const Names& ancest
   return node;
 }
 
+// The argument that stands for placeholder `name`: by the name that a session gives it, or as the only one that nobody reads but
+// `readers`, the nodes that used to come behind the placeholder.
+Node* Argument(const Graph& graph, const std::string& name, const Names& readers) {
+  Node* found = nullptr;
+  for (Node* node : graph.op_nodes()) {
+    if (!node->IsArg()) continue;
+    if (node->name().rfind("_arg_" + name + "_0_", 0) == 0) return node;
+    bool read = false, elsewhere = false;
+    for (const tensorflow::Edge* edge : node->out_edges()) {
+      if (edge->IsControlEdge()) continue;
+      (readers.count(edge->dst()->name()) != 0 ? read : elsewhere) = true;
+    }
+    if (!read || elsewhere) continue;
+    if (found != nullptr) return nullptr;
+    found = node;
+  }
+  return found;
+}
+
 // The CPU of the process that `device` is in.
 std::string HostOf(const std::string& device) {
   tensorflow::DeviceNameUtils::ParsedName parsed;
@@ -218,6 +238,7 @@ class AttachRecorders : public tensorflow::GraphOptimizationPass {
     const auto [node_name, index] = Parsed(place);
     auto watched = Table::Get().Find(calibration, tensor);
     Node* found = Computing(nodes, node_name, ancestors);
+    if (found == nullptr && nodes.count(node_name) == 0) found = Argument(*graph, node_name, ancestors);
     if (found == nullptr || index >= found->num_outputs() || Reads(found, marker)) return absl::OkStatus();
     const DataType type = found->output_type(index);
     if (type != tensorflow::DT_FLOAT && type != tensorflow::DT_HALF && type != tensorflow::DT_BFLOAT16 &&

@@ -73,7 +73,9 @@ def _grouped(source: Sequence[Size], result: Sequence[Size]) -> tuple[Group, ...
     return None if left or right else tuple(found)
 
 
-def _first_group(source: Sequence[Size], result: Sequence[Size], left: Sequence[int], right: Sequence[int]) -> Group | None:
+def _first_group(
+    source: Sequence[Size], result: Sequence[Size], left: Sequence[int], right: Sequence[int]
+) -> Group | None:
     """Takes axes from both sides, from the one with fewer elements so far, until the sides hold the same."""
     a, b = _Content(), _Content()
     i = j = 0
@@ -113,7 +115,9 @@ class _Content:
         return self.number == other.number and sorted(self.names) == sorted(other.names)
 
     def lacks(self, other: _Content) -> bool:
-        return len(self.names) < len(other.names) or (len(self.names) == len(other.names) and self.number < other.number)
+        return len(self.names) < len(other.names) or (
+            len(self.names) == len(other.names) and self.number < other.number
+        )
 
 
 # -- reshape ---------------------------------------------------------------------------------------------------------

@@ -59,7 +59,9 @@ def _added(node: Node, pads: Pads) -> dict[str, Any]:
         raise NoMatch("its padding depends on the size of its input")
     zeros = (0,) * len(pads[0])
     own: list[Any] = [node.attrs[name] or zeros for name in ("pre", "post")]
-    return {n: tuple(a + b for a, b in zip(o, p, strict=True)) for n, o, p in zip(("pre", "post"), own, pads, strict=True)}
+    return {
+        n: tuple(a + b for a, b in zip(o, p, strict=True)) for n, o, p in zip(("pre", "post"), own, pads, strict=True)
+    }
 
 
 @attrs.frozen(slots=True)

@@ -119,7 +119,9 @@ def _result(value: Value) -> list[Entry]:
     found: list[Entry] = []
     for place, dim in enumerate(value.shape.known()):
         copied = node is not None and node.op == RESHAPE and given is not None and given[place] == 0
-        found.append(dim if dim is not None else dimension(node.inputs[0], place) if copied and node is not None else None)
+        found.append(
+            dim if dim is not None else dimension(node.inputs[0], place) if copied and node is not None else None
+        )
     return _with_rest(value, found)
 
 
