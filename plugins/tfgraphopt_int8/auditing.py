@@ -35,9 +35,13 @@ def _built(segment: str, ctx: Context, result: BuildResult) -> None:
     found = audit(plan, result.table)
     ctx.report.segments[segment].details["int8"]["audit"] = found
     if not found["kernels"]:
-        ctx.report.say(f"{segment}: the builder gave no table of kernels; whether they compute with integers is not known")
+        ctx.report.say(
+            f"{segment}: the builder gave no table of kernels; whether they compute with integers is not known"
+        )
     for name, kinds in found["not_integer"].items():
-        ctx.report.say(f"{segment}: {name} was planned in int8, but its kernels read {', '.join(kinds) or 'nothing known'}")
+        ctx.report.say(
+            f"{segment}: {name} was planned in int8, but its kernels read {', '.join(kinds) or 'nothing known'}"
+        )
 
 
 def audit(plan: Int8Plan, rows: Sequence[LayerRow]) -> dict[str, Any]:

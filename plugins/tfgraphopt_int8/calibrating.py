@@ -46,7 +46,9 @@ def tensors_needed(graph_def: GraphDef, outputs: Sequence[str], config: Config, 
 def _until_int8(steps: Sequence[Step]) -> tuple[Step, ...]:
     places = [i for i, step in enumerate(steps) if isinstance(step, Int8)]
     if not places:
-        raise ConfigError("the pipeline has no pass int8: nothing would be quantised", hint="leave the pipeline to tfgraphopt")
+        raise ConfigError(
+            "the pipeline has no pass int8: nothing would be quantised", hint="leave the pipeline to tfgraphopt"
+        )
     return tuple(steps[: places[0] + 1])
 
 
@@ -58,7 +60,9 @@ def calibration_graph(graph_def: GraphDef, outputs: Sequence[str], config: Confi
     """
     needed = tensors_needed(graph_def, outputs, config, tables)
     if not needed:
-        raise ConfigError("nothing in this graph can be quantised", hint="see `tfgraphopt explain`; fp16 may be what you want")
+        raise ConfigError(
+            "nothing in this graph can be quantised", hint="see `tfgraphopt explain`; fp16 may be what you want"
+        )
     _check_outputs(graph_def, outputs)
     recording.load()
     return CalibrationGraph(graph_def, tuple(outputs), needed, uuid.uuid4().hex, fingerprint(graph_def), config)
@@ -110,7 +114,9 @@ def _infer(calib_graph: GraphDef, path: Path | None, tables: Tables, progress: P
             hint="run it on some hundred samples first, in this process, or pass statistics that were saved",
         )  # fmt: skip
     config = with_options(graph.config, statistics=total)
-    return _with_findings(optimize_graph_def(graph.original, graph.outputs, config, tables=tables, progress=progress), total)
+    return _with_findings(
+        optimize_graph_def(graph.original, graph.outputs, config, tables=tables, progress=progress), total
+    )
 
 
 def _with_findings(result: Result, statistics: Statistics) -> Result:
@@ -125,7 +131,9 @@ def _with_findings(result: Result, statistics: Statistics) -> Result:
 def _calibrate(request: CalibrationRequest) -> Config:
     """The request's configuration with the statistics of its data."""
     if request.config.precision != "int8":
-        raise ConfigError(f"precision {request.config.precision} needs no calibration data", hint='ask for precision "int8"')
+        raise ConfigError(
+            f"precision {request.config.precision} needs no calibration data", hint='ask for precision "int8"'
+        )
     settings = Settings.of(request.config)
     resumed = None if settings.resume is None or not settings.resume.exists() else Statistics.load(settings.resume)
     graph = calibration_graph(request.graph_def, request.outputs, request.config, request.tables)
@@ -154,10 +162,17 @@ def _run(graph: CalibrationGraph, request: CalibrationRequest, settings: Setting
 
     main = import_graph_def(request.graph_def, list(request.outputs)).main
     feeder, fetches = Feeder.of(main), [_tensor(o) for o in request.outputs]
-    with tf.Graph().as_default() as scratch, tf.compat.v1.Session(graph=scratch) as session:
+    scratch = tf.Graph()
+    with scratch.as_default():
         tf.graph_util.import_graph_def(graph.graph_def(), name="")
+    session = tf.compat.v1.Session(
+        graph=scratch
+    )  # not entered: the data may be a tf.data.Dataset, which iterates eagerly
+    try:
         step = lambda batch: session.run(fetches, {_tensor(n): a for n, a in batch.items()})  # noqa: E731
         _loop(feeder.batches(request.data), step, graph.calibration, request.progress, settings)
+    finally:
+        session.close()
 
 
 def _tensor(name: str) -> str:
@@ -173,11 +188,17 @@ def _loop(
     for index, batch in enumerate(batches):
         step(_cut(batch, settings.samples, samples))
         samples += samples_of(batch)
-        progress(f"calibrating: {samples} samples", index, max(index + 1, (settings.samples or 0) // max(samples_of(batch), 1)))
+        progress(
+            f"calibrating: {samples} samples",
+            index,
+            max(index + 1, (settings.samples or 0) // max(samples_of(batch), 1)),
+        )
         now = {name: o.statistics.amax for name, o in recording.observed(calibration).items()}
         quiet = quiet + 1 if _settled(peaks, now) else 0
         peaks = now
-        if (settings.samples is not None and samples >= settings.samples) or (settings.early_stop and quiet >= _PATIENCE):
+        if (settings.samples is not None and samples >= settings.samples) or (
+            settings.early_stop and quiet >= _PATIENCE
+        ):
             return
 
 

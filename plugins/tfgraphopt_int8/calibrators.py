@@ -39,7 +39,9 @@ class Calibrator:
     overrides: str = ""
 
 
-def range_of(name: str, seen: TensorStatistics, calibrator: Calibrator, options: Mapping[str, Any] | None = None) -> float:
+def range_of(
+    name: str, seen: TensorStatistics, calibrator: Calibrator, options: Mapping[str, Any] | None = None
+) -> float:
     """The largest magnitude of tensor ``name`` under ``calibrator``; 0 when the tensor is all zero.
 
     Raises:
@@ -51,7 +53,9 @@ def range_of(name: str, seen: TensorStatistics, calibrator: Calibrator, options:
         known = ", ".join(calibrator.options) or "none"
         raise ConfigError(f"calibrator {calibrator.name!r} has no option {', '.join(unknown)}", hint=f"it has: {known}")
     if not seen.batches:
-        raise ConfigError("a tensor to be quantised was never computed", where=[name], hint="run the calibration graph on data")
+        raise ConfigError(
+            "a tensor to be quantised was never computed", where=[name], hint="run the calibration graph on data"
+        )
     if not seen.is_finite:
         bad = f"{seen.nans} elements were NaN and {seen.infinities} infinite"
         raise ConfigError("a tensor to be quantised was not finite on the calibration data", where=[name], why=bad)
@@ -162,6 +166,8 @@ CALIBRATORS: tuple[Calibrator, ...] = (
     Calibrator("minmax", _minmax, doc="The largest magnitude seen: nothing is clipped."),
     Calibrator("moving-average", _moving_average, doc="The mean over batches of their largest magnitudes."),
     Calibrator("percentile", _percentile, {"percentile": 99.99}, "Clips all but a share of the elements."),
-    Calibrator("entropy", _entropy, {"stride": 8, "flatten_first_bin": True}, "Loses least information (TensorRT's choice)."),
+    Calibrator(
+        "entropy", _entropy, {"stride": 8, "flatten_first_bin": True}, "Loses least information (TensorRT's choice)."
+    ),
     Calibrator("mse", _mse, {"candidates": 256}, "Changes the tensor least in the mean square."),
 )

@@ -9,22 +9,36 @@ import attrs
 import numpy as np
 
 from tfgraphopt.errors import ConfigError
-from tfgraphopt.ir import Node, Shape, Value
+from tfgraphopt.ir import UNKNOWN_SHAPE, Node, Shape, TensorType
 from tfgraphopt.ir.tensor import Array
 
 Batch = dict[str, Array]
 
 
 @attrs.frozen(slots=True)
+class Input:
+    """A placeholder: its name, and the element type and shape that the model declares."""
+
+    name: str
+    type: TensorType
+
+
+def _input(node: Node) -> Input:
+    declared = node.attrs.get("shape")
+    shape = declared if isinstance(declared, Shape) else UNKNOWN_SHAPE
+    return Input(node.name, TensorType(node.outputs[0].dtype, shape))
+
+
+@attrs.frozen(slots=True)
 class Feeder:
     """Makes feeds of what the caller gives; ``inputs`` are the model's placeholders in order."""
 
-    inputs: tuple[Value, ...]
+    inputs: tuple[Input, ...]
 
     @classmethod
     def of(cls, nodes: Iterable[Node]) -> Feeder:
         """For a graph's nodes."""
-        return cls(tuple(n.outputs[0] for n in nodes if n.op in ("Placeholder", "PlaceholderV2")))
+        return cls(tuple(_input(n) for n in nodes if n.op in ("Placeholder", "PlaceholderV2")))
 
     def batches(self, data: Iterable[Any]) -> Iterator[Batch]:
         """The feeds of every batch of ``data``.
@@ -34,7 +48,9 @@ class Feeder:
         """
         if isinstance(data, (str, bytes, Mapping)) or not isinstance(data, Iterable):
             kind = type(data).__name__
-            raise ConfigError(f"calibration data is an iterable of batches, not a {kind}", hint="wrap a batch in a list")
+            raise ConfigError(
+                f"calibration data is an iterable of batches, not a {kind}", hint="wrap a batch in a list"
+            )
         index = -1
         for index, batch in enumerate(data):
             yield self.feeds(batch, index)
@@ -55,7 +71,9 @@ class Feeder:
             given = {str(k).removesuffix(":0"): v for k, v in batch.items()}
         elif isinstance(batch, (tuple, list)):
             if len(batch) != len(names):
-                raise ConfigError(f"batch {index} has {len(batch)} arrays; the model has {len(names)} inputs", where=names)
+                raise ConfigError(
+                    f"batch {index} has {len(batch)} arrays; the model has {len(names)} inputs", where=names
+                )
             given = dict(zip(names, batch, strict=True))
         elif len(names) == 1:
             given = {names[0]: batch}
@@ -70,25 +88,32 @@ class Feeder:
         if missing:
             raise ConfigError(f"batch {index} lacks inputs of the model", where=missing, why=f"it has {sorted(given)}")
         if unknown:
-            raise ConfigError(f"batch {index} names inputs that the model lacks", where=unknown, why=f"it has {list(names)}")
+            raise ConfigError(
+                f"batch {index} names inputs that the model lacks", where=unknown, why=f"it has {list(names)}"
+            )
 
 
 def _array(value: Any) -> Array:
     return np.asarray(value.numpy() if hasattr(value, "numpy") else value)
 
 
-def _check(value: Value, array: Array, index: int) -> None:
-    if array.dtype != value.dtype.np:
+def _check(value: Input, array: Array, index: int) -> None:
+    dtype, shape = value.type.dtype, value.type.shape
+    if array.dtype != dtype.np:
         raise ConfigError(
-            f"batch {index}: input {value.name!r} takes {value.dtype.tf_name}, not {array.dtype}", where=[value.name],
+            f"batch {index}: input {value.name!r} takes {dtype.tf_name}, not {array.dtype}", where=[value.name],
             hint="prepare calibration data exactly as the data of inference",
         )  # fmt: skip
-    if not value.shape.compatible(Shape(array.shape)):
-        raise ConfigError(f"batch {index}: input {value.name!r} takes shape {value.shape}, not {array.shape}", where=[value.name])
+    if not shape.compatible(Shape(array.shape)):
+        raise ConfigError(
+            f"batch {index}: input {value.name!r} takes shape {shape}, not {array.shape}", where=[value.name]
+        )
     if array.dtype.kind == "f" and not np.isfinite(array).all():
         raise ConfigError(f"batch {index}: input {value.name!r} is not finite", where=[value.name])
     if array.size == 0:
-        raise ConfigError(f"batch {index}: input {value.name!r} is empty", where=[value.name], why=f"its shape is {array.shape}")
+        raise ConfigError(
+            f"batch {index}: input {value.name!r} is empty", where=[value.name], why=f"its shape is {array.shape}"
+        )
 
 
 def samples_of(batch: Batch) -> int:

@@ -22,7 +22,15 @@ OP = "TfgraphoptCalibration"
 _SUFFIX = "/before_calibration"
 _DEPTH = 12
 """No fusion of TensorFlow's takes in a longer chain of nodes."""
-_PLAIN_NAMES = ("precision", "engine", "max_batch_size", "max_workspace_size_bytes", "minimum_segment_size", "strict", "pipeline")
+_PLAIN_NAMES = (
+    "precision",
+    "engine",
+    "max_batch_size",
+    "max_workspace_size_bytes",
+    "minimum_segment_size",
+    "strict",
+    "pipeline",
+)
 
 
 def fingerprint(graph_def: GraphDef) -> str:
@@ -106,7 +114,9 @@ def _renamed(reference: str, names: Mapping[str, str]) -> str:
 
 def _mark(made: GraphDef, graph: CalibrationGraph, wrapped: Sequence[str]) -> None:
     if any(n.name == MARKER for n in made.node):
-        raise GraphDefError(f"the graph has a node {MARKER!r} already", hint="pass the original graph, not a calibration graph")
+        raise GraphDefError(
+            f"the graph has a node {MARKER!r} already", hint="pass the original graph, not a calibration graph"
+        )
     renamed = {n: n + _SUFFIX for n in wrapped}
     node = made.node.add(name=MARKER, op=OP)
     node.attr["calibration"].s = graph.calibration.encode()
@@ -114,7 +124,9 @@ def _mark(made: GraphDef, graph: CalibrationGraph, wrapped: Sequence[str]) -> No
     node.attr["tensors"].list.s.extend(t.encode() for t in graph.tensors)
     node.attr["places"].list.s.extend(_renamed(t, renamed).encode() for t in graph.tensors)
     before = _neighbours(graph.original, graph.tensors)
-    node.attr["ancestors"].list.s.extend("\n".join(renamed.get(a, a) for a in before[t]).encode() for t in graph.tensors)
+    node.attr["ancestors"].list.s.extend(
+        "\n".join(renamed.get(a, a) for a in before[t]).encode() for t in graph.tensors
+    )
     node.attr["outputs"].list.s.extend(n.encode() for n in wrapped)
     request = {"outputs": graph.outputs, "fingerprint": graph.fingerprint, "config": _config_tree(graph.config)}
     node.attr["request"].s = json.dumps(request).encode()
@@ -140,7 +152,7 @@ def _within(edges: Mapping[str, Sequence[str]], start: str) -> list[str]:
     seen: dict[str, None] = {}
     level = [start]
     for _ in range(_DEPTH):
-        level = [i for name in level for i in edges[name] if i in edges and i not in seen]
+        level = list(dict.fromkeys(i for name in level for i in edges[name] if i in edges and i not in seen))
         seen.update(dict.fromkeys(level))
     return list(seen)
 

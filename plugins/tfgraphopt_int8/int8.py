@@ -12,6 +12,7 @@ from tfgraphopt.ir import Graph, Node, Value
 from tfgraphopt.passes import Context, Pass
 from tfgraphopt.plugins import Tables
 from tfgraphopt_int8.calibrators import Calibrator, range_of
+from tfgraphopt_int8.coverage import HEAVY
 from tfgraphopt_int8.placing import place
 from tfgraphopt_int8.plan import Int8Plan, TensorPlan, summary
 from tfgraphopt_int8.qat import tidy, widened
@@ -189,3 +190,8 @@ def _record(graph: Graph, plan: Int8Plan, ctx: Context, calibrator: str) -> None
     for name, tensor in plan.tensors.items():
         if tensor.amax is None and tensor.reason:
             ctx.report.say(f"{graph.name}: %{name} stays in floating point: {tensor.reason}")
+        if tensor.clipped > HEAVY:
+            ctx.report.say(
+                f"{graph.name}: {tensor.tensor}: {tensor.clipped:.1%} of its elements are beyond the range of {tensor.amax:.4g} that "
+                f"calibrator {calibrator!r} chose; try another one"
+            )

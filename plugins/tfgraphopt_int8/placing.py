@@ -36,7 +36,9 @@ def _pair(graph: Graph, value: Value, scale: float) -> Value:
     step = graph.add(
         CONSTANT, [], {"value": Tensor.of(np.float32(scale))}, name=f"{name}/scale", before=before, origin=origin
     ).output
-    whole = graph.add(QUANTIZE, [value, step], {"to": DType.INT8}, name=f"{name}/quantize", before=before, origin=origin)
+    whole = graph.add(
+        QUANTIZE, [value, step], {"to": DType.INT8}, name=f"{name}/quantize", before=before, origin=origin
+    )
     return graph.add(DEQUANTIZE, [whole.output, step], name=f"{name}/dequantize", before=before, origin=origin).output
 
 
@@ -47,5 +49,7 @@ def _weights(graph: Graph, node: Node, index: int, axis: int, rest: str) -> None
     name = f"{node.name}/weights"
     number = graph.add(CONSTANT, [], {"value": whole}, name=name, before=node, origin=node.origin).output
     step = graph.add(CONSTANT, [], {"value": scales}, name=f"{name}/scale", before=node, origin=node.origin).output
-    made = graph.add(DEQUANTIZE, [number, step], {"axis": axis}, name=f"{name}/dequantize", before=node, origin=node.origin)
+    made = graph.add(
+        DEQUANTIZE, [number, step], {"axis": axis}, name=f"{name}/dequantize", before=node, origin=node.origin
+    )
     node.set_input(index, made.output)

@@ -48,7 +48,12 @@ class Int8Plan:
 
 def summary(segment: str, plan: Int8Plan, calibrator: str) -> dict[str, Any]:
     """What a report says of a plan."""
-    return {"calibrator": calibrator, "int8_layers": len(plan.quantised), "plan": plan.to_json(), "table": _table(segment, plan)}
+    return {
+        "calibrator": calibrator,
+        "int8_layers": len(plan.quantised),
+        "plan": plan.to_json(),
+        "table": _table(segment, plan),
+    }
 
 
 def _table(segment: str, plan: Int8Plan) -> dict[str, Any]:

@@ -38,20 +38,22 @@ class Symmetric:
 def symmetric(low: npt.ArrayLike, high: npt.ArrayLike, narrow: bool) -> Symmetric:
     """The symmetric form of FakeQuant's range(s) [low, high] of 256 numbers (255 when ``narrow``).
 
-    TensorFlow moves the range a little so that zero is one of its numbers (``Nudge`` in fake_quant_ops_functor.h); so does this.
+    TensorFlow moves the range a little, in single precision, so that zero is one of its numbers (``Nudge`` in
+    fake_quant_ops_functor.h); so does this. Where zero becomes number 127 or 128 of 255 the step is the model's own; of 256 numbers
+    at most the outermost is then missing.
 
     Raises:
         Unsupported: a range is empty or does not hold zero.
     """
-    lows, highs = np.asarray(low, np.float64), np.asarray(high, np.float64)
+    lows, highs = np.asarray(low, np.float32), np.asarray(high, np.float32)
     if not (np.all(lows <= 0) and np.all(highs >= 0) and np.all(lows < highs)):
         raise Unsupported(f"its range [{lows.min():g}, {highs.max():g}] is empty or does not hold zero")
     least = 1 if narrow else 0
-    step = (highs - lows) / (255 - least)
-    zero = np.clip(np.floor(least - lows / step + 0.5), least, 255)
+    step = (highs - lows) / np.float32(255 - least)
+    zero = np.clip(np.floor(np.float32(least) - lows / step + np.float32(0.5)), least, 255)
     reach = np.maximum(zero - least, 255 - zero)
-    exact = (zero == 128)
-    scale = np.where(exact, step, step * reach / 127)
+    central = (zero == 127) | (zero == 128)
+    scale = np.where(central, step, step * reach / 127).astype(np.float64)
     return Symmetric(scale, float((scale / step).max()))
 
 
@@ -116,7 +118,14 @@ def fake_quant_channels(
 
 
 def _round_trip(
-    b: LayerBuilder, x: Value, low: Weights, high: Weights, signed_input: bool, range_given: bool, narrow_range: bool, axis: int
+    b: LayerBuilder,
+    x: Value,
+    low: Weights,
+    high: Weights,
+    signed_input: bool,
+    range_given: bool,
+    narrow_range: bool,
+    axis: int,
 ) -> Value:
     _single(x)
     if not range_given:
@@ -217,7 +226,9 @@ def _sink(graph: Graph, node: Node) -> None:
         if moved is None:
             return
         constant, axis = moved
-        number = graph.add("trt.constant", [], {"value": constant}, name=f"{node.name}/moved", before=move, origin=node.origin)
+        number = graph.add(
+            "trt.constant", [], {"value": constant}, name=f"{node.name}/moved", before=move, origin=node.origin
+        )
         made = graph.add(
             DEQUANTIZE, [number.output, node.inputs[1]], {"axis": axis}, name=node.name, before=move, origin=node.origin
         )
@@ -253,4 +264,3 @@ def _kept_axis(before: Sequence[int], after: Sequence[int], axis: int) -> int | 
         if size == before[axis] and int(np.prod(after[index + 1 :])) == inner:
             return index
     return None
-

@@ -114,7 +114,9 @@ def _small_grouped(kernel: tuple[int, ...], groups: int) -> str | None:
 
 
 def _small_product(node: Node, weights: int) -> str | None:
-    rows, inner = _matrix(node.inputs[weights].shape.static(), bool(node.attrs["transpose_b" if weights else "transpose_a"]))
+    rows, inner = _matrix(
+        node.inputs[weights].shape.static(), bool(node.attrs["transpose_b" if weights else "transpose_a"])
+    )
     sizes = (rows, inner)
     if min(sizes) < _FEW:
         return f"a matrix of {rows} by {inner} is too small for integer kernels to gain (less than {_FEW})"

@@ -243,34 +243,34 @@ def distribution(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: acme-plugins\nVersion: 1.2\n")
     (info / "entry_points.txt").write_text(
-        "[tfgraphopt]\nacme-good = acme_good_plugin\nacme-broken = acme_broken_plugin\nacme-class = acme_good_plugin:Plugin\n"
+        "[tfgraphopt]\nlisted-good = listed_good_plugin\nlisted-broken = listed_broken_plugin\nlisted-class = listed_good_plugin:Plugin\n"
     )
-    (tmp_path / "acme_good_plugin.py").write_text(
+    (tmp_path / "listed_good_plugin.py").write_text(
         "from tfgraphopt.hookspecs import hookimpl\nfrom tfgraphopt.ir import OpDef\n"
         "@hookimpl\ndef tfgraphopt_op_defs():\n    return [OpDef('AcmeAbs')]\nclass Plugin:\n    pass\n"
     )
-    (tmp_path / "acme_broken_plugin.py").write_text("import acme_module_that_is_missing\n")
+    (tmp_path / "listed_broken_plugin.py").write_text("import acme_module_that_is_missing\n")
     monkeypatch.syspath_prepend(str(tmp_path))
     yield tmp_path  # type: ignore[misc]
-    for name in ("acme_good_plugin", "acme_broken_plugin"):
+    for name in ("listed_good_plugin", "listed_broken_plugin"):
         sys.modules.pop(name, None)
 
 
-ACME = ["acme-good", "acme-broken", "acme-class"]
+ACME = ["listed-good", "listed-broken", "listed-class"]
 
 
 def test_entry_points_load_one_by_one(distribution: Path) -> None:
     tables = plugins.load(only=ACME)
     (info,) = tables.plugins
-    assert info == plugins.PluginInfo("acme-good", "acme-plugins", "1.2", ("tfgraphopt_op_defs",))
-    assert str(info) == "acme-good (acme-plugins 1.2)"
+    assert info == plugins.PluginInfo("listed-good", "acme-plugins", "1.2", ("tfgraphopt_op_defs",))
+    assert str(info) == "listed-good (acme-plugins 1.2)"
     assert tables.table("tfgraphopt_op_defs") == {"AcmeAbs": OpDef("AcmeAbs")}
     broken, wrong = tables.failures
-    assert "plugin acme-broken (acme-plugins 1.2) cannot be imported" in str(broken)
+    assert "plugin listed-broken (acme-plugins 1.2) cannot be imported" in str(broken)
     assert "acme_module_that_is_missing" in str(broken)
     assert isinstance(broken.__cause__, ModuleNotFoundError)
-    assert "plugin acme-class (acme-plugins 1.2) is a class" in str(wrong)
-    with pytest.raises(PluginError, match="acme-broken"):
+    assert "plugin listed-class (acme-plugins 1.2) is a class" in str(wrong)
+    with pytest.raises(PluginError, match="listed-broken"):
         plugins.load(only=ACME, strict=True)
 
 
@@ -278,11 +278,11 @@ def test_plugins_are_switched_off_by_argument_and_environment(
     distribution: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert not plugins.load(only=ACME, block=ACME).plugins
-    monkeypatch.setenv(plugins.DISABLE_VARIABLE, "acme-good,acme-broken")
+    monkeypatch.setenv(plugins.DISABLE_VARIABLE, "listed-good,listed-broken")
     tables = plugins.load(only=ACME)
     assert tables.plugins == ()
-    assert [f.where for f in tables.failures] == [("acme-class",)]
-    assert not load(("acme-good", plugin(op_defs=lambda: [GELU]))).plugins
+    assert [f.where for f in tables.failures] == [("listed-class",)]
+    assert not load(("listed-good", plugin(op_defs=lambda: [GELU]))).plugins
 
 
 def test_without_plugins_every_table_is_empty() -> None:

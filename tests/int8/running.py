@@ -17,7 +17,9 @@ from tfgraphopt_trt.meaning import evaluate
 __all__ = ["Array", "in_function", "in_session", "meaning_of", "quantised", "small_graph"]
 
 
-def quantised(graph_def: Any, outputs: Sequence[str], data: Any, rest: str = "fp32", engine: str = "none", **options: Any) -> Result:
+def quantised(
+    graph_def: Any, outputs: Sequence[str], data: Any, rest: str = "fp32", engine: str = "none", **options: Any
+) -> Result:
     """The INT8 form of a graph, calibrated on ``data`` (None: as its own ranges say)."""
     config = Config(precision="int8", engine=engine, max_batch_size=64, options={"int8": {"rest": rest, **options}})
     return optimize_graph_def(graph_def, outputs, config, tables=plugins.load(strict=True), calibration_data=data)

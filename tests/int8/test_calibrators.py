@@ -39,7 +39,9 @@ def test_percentile_is_numpys_to_a_bin(data: str, percentile: float) -> None:
     seen = TensorStatistics.of(DATA[data])
     assert seen.histogram is not None
     expected = np.percentile(np.abs(DATA[data]), percentile, method="inverted_cdf")
-    assert amax_of("percentile", DATA[data], percentile=percentile) == pytest.approx(expected, abs=1.001 * seen.histogram.width)
+    assert amax_of("percentile", DATA[data], percentile=percentile) == pytest.approx(
+        expected, abs=1.001 * seen.histogram.width
+    )
 
 
 def test_moving_average_is_the_mean_of_the_batches_peaks() -> None:
@@ -47,7 +49,9 @@ def test_moving_average_is_the_mean_of_the_batches_peaks() -> None:
     seen = TensorStatistics()
     for batch in batches:
         seen = seen.merge(TensorStatistics.of(batch))
-    assert range_of("x", seen, BY_NAME["moving-average"]) == pytest.approx(np.mean([float(np.abs(b).max()) for b in batches]))
+    assert range_of("x", seen, BY_NAME["moving-average"]) == pytest.approx(
+        np.mean([float(np.abs(b).max()) for b in batches])
+    )
 
 
 @pytest.mark.parametrize("data", DATA)
@@ -102,7 +106,9 @@ def test_entropy_is_the_published_algorithm(data: str) -> None:
 
 
 def onnxruntime_range(data: Any, method: str, bins: int, percentile: float = 99.0) -> float:
-    calibrate = pytest.importorskip("onnxruntime.quantization.calibrate", reason="onnxruntime and onnx are not installed")
+    calibrate = pytest.importorskip(
+        "onnxruntime.quantization.calibrate", reason="onnxruntime and onnx are not installed"
+    )
     collector = calibrate.HistogramCollector(method, True, bins, 128, percentile, None)
     collector.collect({"x": [data]})
     low, high = collector.compute_collection_result()["x"][:2]
@@ -120,11 +126,15 @@ def test_percentile_is_onnxruntimes_to_a_bin(data: str, percentile: float) -> No
 
 
 def test_minmax_is_onnxruntimes() -> None:
-    calibrate = pytest.importorskip("onnxruntime.quantization.calibrate", reason="onnxruntime and onnx are not installed")
+    calibrate = pytest.importorskip(
+        "onnxruntime.quantization.calibrate", reason="onnxruntime and onnx are not installed"
+    )
     assert calibrate.CalibrationMethod.MinMax.value == 0
     quant_utils = pytest.importorskip("onnxruntime.quantization.quant_utils")
     array = DATA["laplace"]
-    _, scale = quant_utils.compute_scale_zp(array.min(), array.max(), np.array(-127, np.int8), np.array(127, np.int8), True)
+    _, scale = quant_utils.compute_scale_zp(
+        array.min(), array.max(), np.array(-127, np.int8), np.array(127, np.int8), True
+    )
     assert amax_of("minmax", array) / 127 == pytest.approx(float(scale), rel=1e-6)
 
 
@@ -145,7 +155,9 @@ def test_a_tensor_of_few_values_keeps_its_range(name: str) -> None:
 @pytest.mark.parametrize("name", BY_NAME)
 def test_ranges_scale_with_the_data(name: str) -> None:
     for factor in (2.0**-30, 0.25, 1024.0):
-        assert amax_of(name, DATA["laplace"] * np.float32(factor)) == pytest.approx(amax_of(name, DATA["laplace"]) * factor)
+        assert amax_of(name, DATA["laplace"] * np.float32(factor)) == pytest.approx(
+            amax_of(name, DATA["laplace"]) * factor
+        )
 
 
 def test_what_is_refused() -> None:

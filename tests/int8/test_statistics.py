@@ -82,7 +82,9 @@ def test_statistics_of_another_graph_are_refused() -> None:
         Statistics("a").merge(Statistics("b"))
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{}", '{"format": 9}', '{"format": 1, "fingerprint": "x", "tensors": {"a": {}}}'])
+@pytest.mark.parametrize(
+    "text", ["", "[]", "{}", '{"format": 9}', '{"format": 1, "fingerprint": "x", "tensors": {"a": {}}}']
+)
 def test_damaged_files_are_one_clear_error(tmp_path: Path, text: str) -> None:
     path = tmp_path / "statistics.json"
     path.write_text(text)

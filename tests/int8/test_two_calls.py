@@ -84,7 +84,9 @@ def test_concurrent_callers_lose_nothing(calibration: Any) -> None:
     x = batch()
     with tf.Graph().as_default() as graph, tf.compat.v1.Session(graph=graph) as session:
         tf.graph_util.import_graph_def(calibration, name="")
-        threads = [threading.Thread(target=lambda: [session.run("y:0", {"x:0": x}) for _ in range(20)]) for _ in range(8)]
+        threads = [
+            threading.Thread(target=lambda: [session.run("y:0", {"x:0": x}) for _ in range(20)]) for _ in range(8)
+        ]
         for thread in threads:
             thread.start()
         for thread in threads:

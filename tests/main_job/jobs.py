@@ -16,9 +16,13 @@ from tfgraphopt_trt.meaning import evaluate
 Array = npt.NDArray[Any]
 
 
-def in_session(graph_def: Any, outputs: Sequence[str], feeds: Mapping[str, Array]) -> list[Array]:
-    """The outputs that a TF1 session computes."""
-    with tf.Graph().as_default() as graph, tf.compat.v1.Session(graph=graph) as session:
+def in_session(
+    graph_def: Any, outputs: Sequence[str], feeds: Mapping[str, Array], *, rewriting: bool = True
+) -> list[Array]:
+    """The outputs that a TF1 session computes; ``rewriting`` lets Grappler optimise, as it does by default."""
+    config = tf.compat.v1.ConfigProto()
+    config.graph_options.rewrite_options.disable_meta_optimizer = not rewriting
+    with tf.Graph().as_default() as graph, tf.compat.v1.Session(graph=graph, config=config) as session:
         tf.graph_util.import_graph_def(graph_def, name="")
         return list(session.run([_tensor(o) for o in outputs], {_tensor(k): v for k, v in feeds.items()}))
 

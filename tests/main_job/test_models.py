@@ -48,14 +48,28 @@ def check(model: FrozenModel, *, left: set[str]) -> None:
     assert max(errors.values()) <= 1e-4
 
     tfgraphopt.runtime.reset_counters()
-    for got, wanted in zip(
-        in_session(result.graph_def, model.outputs, feeds),
-        in_session(model.graph_def, model.outputs, feeds),
-        strict=True,
-    ):
-        np.testing.assert_array_equal(got, wanted)
+    check_fallback(model, result)
     count = tfgraphopt.runtime.counters()[segment.name]
-    assert (count.engine_runs, count.fallback_runs) == (0, 1)
+    assert (count.engine_runs, count.fallback_runs) == (0, 2)
+
+
+def check_fallback(model: FrozenModel, result: tgo.Result) -> None:
+    """The optimised graph computes the original's bits.
+
+    With Grappler off, those of a session. With Grappler on, TensorFlow itself rounds some graphs differently in a session and in a
+    function (ResNet50: by 2.8e-7); then it must be the bits of one of the two.
+    """
+    feeds = model.feeds(2)
+    plain = [in_session(g, model.outputs, feeds, rewriting=False) for g in (model.graph_def, result.graph_def)]
+    for wanted, got in zip(*plain, strict=True):
+        np.testing.assert_array_equal(got, wanted)
+    made = in_session(result.graph_def, model.outputs, feeds)
+    if not _same(made, in_session(model.graph_def, model.outputs, feeds)):
+        assert _same(made, in_function(model.graph_def, model.outputs, feeds))
+
+
+def _same(one: list[np.ndarray], two: list[np.ndarray]) -> bool:
+    return all(np.array_equal(a, b) for a, b in zip(one, two, strict=True))
 
 
 @pytest.mark.slow
@@ -70,7 +84,7 @@ def test_mtcnn_network(name: str) -> None:
 
 
 def test_basic_pitch() -> None:
-    check(pretrained.build("BasicPitch"), left={"Placeholder", "Identity", "Assert", "NoOp", "Const"})
+    check(pretrained.build("BasicPitch"), left={"Placeholder", "Identity", "Assert", "NoOp", "Const", "Equal", "All"})
 
 
 def test_wrapped_functions_compute_the_same_bits() -> None:

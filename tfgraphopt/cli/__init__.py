@@ -12,7 +12,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 
-COMMANDS = ("optimize", "explain", "plugins", "passes", "reproduce", "bisect", "verify")
+COMMANDS = ("optimize", "calibrate", "explain", "plugins", "passes", "reproduce", "bisect", "verify")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -7,6 +7,7 @@ import json
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -42,9 +43,10 @@ def load_plugins(options: argparse.Namespace) -> Tables:
     return plugins.load(block=options.no_plugin, prefer=prefer, strict=options.strict_plugins)
 
 
-def add_model_arguments(parser: argparse.ArgumentParser) -> None:
-    """The model and what of it is wanted."""
-    parser.add_argument("model", help="frozen GraphDef (.pb, .pbtxt) or SavedModel directory")
+def add_model_arguments(parser: argparse.ArgumentParser, *, positional: bool = True) -> None:
+    """The model (unless the command declares it itself) and what of it is wanted."""
+    if positional:
+        parser.add_argument("model", help="frozen GraphDef (.pb, .pbtxt) or SavedModel directory")
     parser.add_argument(
         "--outputs", default="", metavar="A,B", help="nodes to fetch (default: the signature, or all ends)"
     )
@@ -74,6 +76,9 @@ def add_config_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--deny-node", action="append", default=[], metavar="PATTERN", help="keep these nodes in TensorFlow"
     )
+    parser.add_argument(
+        "--calibration", type=Path, metavar="FILE", help="statistics of `tfgraphopt calibrate`, for int8"
+    )
     parser.add_argument("--pipeline", help="pipeline text or name in place of the default one")
     parser.add_argument("--strict", action="store_true", help="an engine that cannot be built is an error")
 
@@ -85,6 +90,7 @@ def config_of(options: argparse.Namespace) -> Config:
         max_workspace_size_bytes=options.workspace, minimum_segment_size=options.min_segment_size,
         input_shapes=shape_ranges(options.shape), denied_ops=options.deny_op, denied_nodes=options.deny_node,
         pipeline=options.pipeline, strict=options.strict,
+        options={"int8": {"statistics": str(options.calibration)}} if options.calibration else {},
     )  # fmt: skip
 
 

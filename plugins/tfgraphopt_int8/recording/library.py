@@ -53,7 +53,9 @@ def observed(calibration: str) -> dict[str, Observed]:
     found: dict[str, Observed] = {}
 
     def visit(_: int | None, name: bytes, numbers: Any, bins: Any, peaks: Any, count: int) -> None:
-        found[name.decode()] = _observed(numbers[:_NUMBERS], bins, {peaks[2 * i]: peaks[2 * i + 1] for i in range(count)})
+        found[name.decode()] = _observed(
+            numbers[:_NUMBERS], bins, {peaks[2 * i]: peaks[2 * i + 1] for i in range(count)}
+        )
 
     _library().tfgo_int8_visit(calibration.encode(), _VISITOR(visit), None)
     return found
@@ -68,7 +70,9 @@ def _observed(numbers: list[float], bins: Any, peaks: Mapping[int, int]) -> Obse
     attached, batches, count, zeros, nans, infinities = (int(n) for n in numbers[:6])
     low, high, has_histogram, exponent = numbers[6:]
     histogram = Histogram(int(exponent), np.ctypeslib.as_array(bins, (BINS,))) if has_histogram else None
-    return Observed(bool(attached), TensorStatistics(batches, count, zeros, nans, infinities, low, high, peaks, histogram))
+    return Observed(
+        bool(attached), TensorStatistics(batches, count, zeros, nans, infinities, low, high, peaks, histogram)
+    )
 
 
 @cache

