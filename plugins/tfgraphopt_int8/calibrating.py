@@ -22,7 +22,7 @@ from tfgraphopt_int8.coverage import findings
 from tfgraphopt_int8.feeding import Batch, Feeder, samples_of
 from tfgraphopt_int8.graphs import CalibrationGraph, fingerprint
 from tfgraphopt_int8.int8 import PLANNING, Int8, calibrator_of
-from tfgraphopt_int8.qat import QAT_OPS
+from tfgraphopt_int8.qat import has_own_ranges
 from tfgraphopt_int8.settings import Settings, with_options
 from tfgraphopt_int8.statistics import Statistics, merge_all
 
@@ -39,11 +39,12 @@ def tensors_needed(graph_def: GraphDef, outputs: Sequence[str], config: Config, 
     """The tensors of the graph whose ranges its INT8 form needs."""
     module = import_graph_def(graph_def, list(outputs), ops=op_table(tables))
     ctx = Context(module, config, tables, Report(), {PLANNING: {}})
-    PassManager(_until_int8(pipeline_of(config, tables).steps), (Verify(),)).run(ctx)
+    PassManager(until_int8(pipeline_of(config, tables).steps), (Verify(),)).run(ctx)
     return tuple(sorted({name for names in ctx.facts[PLANNING].values() for name in names}))
 
 
-def _until_int8(steps: Sequence[Step]) -> tuple[Step, ...]:
+def until_int8(steps: Sequence[Step]) -> tuple[Step, ...]:
+    """The steps of a pipeline up to the pass int8; ConfigError when it is not there."""
     places = [i for i, step in enumerate(steps) if isinstance(step, Int8)]
     if not places:
         raise ConfigError(
@@ -76,14 +77,9 @@ def _check_outputs(graph_def: GraphDef, outputs: Sequence[str]) -> None:
 
 
 def _prepare(graph_def: GraphDef, outputs: Sequence[str], config: Config, tables: Tables) -> GraphDef:
-    if _has_own_ranges(graph_def):
+    if has_own_ranges(graph_def):
         return optimize_graph_def(graph_def, outputs, config, tables=tables).graph_def
     return calibration_graph(graph_def, outputs, config, tables).graph_def()
-
-
-def _has_own_ranges(graph_def: GraphDef) -> bool:
-    functions = (f.node_def for f in graph_def.library.function)
-    return any(n.op in QAT_OPS for nodes in (graph_def.node, *functions) for n in nodes)
 
 
 # -- what was seen -------------------------------------------------------------------------------------------------------

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import ClassVar
+from typing import ClassVar, Protocol
 
 import attrs
 
@@ -104,6 +104,13 @@ def calibrator_of(tables: Tables, settings: Settings) -> Calibrator:
     return known[name]
 
 
+class KnowsRanges(Protocol):
+    """Tells the ranges of activations."""
+
+    def of(self, value: Value) -> TensorPlan:
+        """The range of ``value``, or why there is none."""
+
+
 @attrs.frozen(slots=True)
 class Ranges:
     """Where ranges come from: what the caller says of a tensor, else statistics and a calibrator."""
@@ -132,7 +139,7 @@ class Ranges:
         return TensorPlan(name, amax, clipped=seen.clipped(amax), reason="" if amax else f"{name} was zero on all data")
 
 
-def quantise(graph: Graph, sites: Sites, ranges: Ranges, rest: str) -> Int8Plan:
+def quantise(graph: Graph, sites: Sites, ranges: KnowsRanges, rest: str) -> Int8Plan:
     """Place the layers for every site of ``graph`` whose range is known; the plan says what became of each."""
     tensors = {value: ranges.of(value) for value in sites.values}
     for group in shared_scales(graph, sites.values):

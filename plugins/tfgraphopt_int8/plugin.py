@@ -10,6 +10,7 @@ from tfgraphopt.calibration import Calibration
 from tfgraphopt.hookspecs import hookimpl
 from tfgraphopt.passes import Pass
 from tfgraphopt.runtimes import EngineRuntime
+from tfgraphopt.verification import Verification, VerifyRequest
 from tfgraphopt_int8 import hookspecs
 from tfgraphopt_int8.auditing import ADVISOR
 from tfgraphopt_int8.calibrators import CALIBRATORS, Calibrator
@@ -61,6 +62,14 @@ def tfgraphopt_trt_converters() -> Iterable[Converter]:
 def tfgraphopt_trt_build_advisors() -> Iterable[BuildAdvisor]:
     """What TensorRT built is compared with the plan."""
     return [ADVISOR]
+
+
+@hookimpl
+def tfgraphopt_verify(request: VerifyRequest) -> Verification | None:
+    """Predict the accuracy of int8."""
+    from tfgraphopt_int8.verifying import verify
+
+    return verify(request)
 
 
 @hookimpl

@@ -13,6 +13,7 @@ import attrs
 import numpy as np
 import numpy.typing as npt
 
+from tfgraphopt.graphdef import GraphDef
 from tfgraphopt.ir import DType, Graph, Node, Tensor, Value, constant_of
 from tfgraphopt_int8.sites import DEQUANTIZE, QUANTIZE
 from tfgraphopt_trt.builder import LayerBuilder, Operand, Unsupported
@@ -23,6 +24,13 @@ ROUND_TRIPS = ("QuantizeAndDequantizeV2", "QuantizeAndDequantizeV3", "QuantizeAn
 QAT_OPS = frozenset({*FAKE_QUANT, *ROUND_TRIPS})
 
 Floats = npt.NDArray[np.float64]
+
+
+def has_own_ranges(graph_def: GraphDef) -> bool:
+    """Whether a graph, or a function of it, has ops of quantisation-aware training."""
+    functions = (f.node_def for f in graph_def.library.function)
+    return any(n.op in QAT_OPS for nodes in (graph_def.node, *functions) for n in nodes)
+
 
 # -- ranges --------------------------------------------------------------------------------------------------------------
 

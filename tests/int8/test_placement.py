@@ -98,7 +98,10 @@ def test_quantised_meaning_is_near_the_original() -> None:
 
 def branches() -> Any:
     """Two convolutions, concatenated and pooled, read by two more; one convolution of few channels; one sum of both kinds."""
-    kernel = lambda k, i, o: (RNG.normal(size=(k, k, i, o)) / 10).astype(np.float32)  # noqa: E731
+
+    def kernel(k: int, i: int, o: int) -> Any:
+        return (RNG.normal(size=(k, k, i, o)) / 10).astype(np.float32)
+
     with tf.Graph().as_default() as graph:
         x = tf.compat.v1.placeholder(tf.float32, [None, 8, 8, 16], name="x")
         left = tf.nn.relu(tf.nn.conv2d(x, kernel(3, 16, 16), 1, "SAME"), name="left")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import threading
 from pathlib import Path
 from typing import Any
@@ -13,6 +11,7 @@ import pytest
 import tensorflow as tf
 
 import tfgraphopt as tgo
+from engine_op.fresh import in_fresh_process
 from int8.running import in_function, in_session, small_graph
 from tfgraphopt.errors import ConfigError, GraphDefError
 from tfgraphopt.graphdef import GraphDef
@@ -139,11 +138,12 @@ def test_another_process_records(graph_def: Any, calibration: Any, tmp_path: Pat
     x = batch()
     np.save(tmp_path / "x.npy", x)
     script = (
+        f"import os; os.chdir({str(tmp_path)!r});"
         "import numpy as np, tfgraphopt.runtime; from int8.running import in_session; from tfgraphopt.graphdef import GraphDef;"
         "from tfgraphopt_int8.calibrating import statistics_of; g = GraphDef.FromString(open('calibration.pb', 'rb').read());"
         "in_session(g, ['y'], {'x': np.load('x.npy')}); statistics_of(g).save('statistics.json')"
     )
-    subprocess.run([sys.executable, "-c", script], cwd=tmp_path, check=True, timeout=300)
+    in_fresh_process(script)
     elsewhere = tgo.calib_graph_to_infer_graph(calibration, statistics=tmp_path / "statistics.json")
     in_session(calibration, ["y"], {"x": x})
     here = tgo.calib_graph_to_infer_graph(calibration)
