@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from tfgraphopt.optimize import Result, optimize_graph_def
     from tfgraphopt.passes import Pass
     from tfgraphopt.pipeline import Pipeline
+    from tfgraphopt.profiling import shape_ranges
 
 __version__ = "0.1.0"
 
@@ -23,11 +24,12 @@ _LAZY = {
     "Result": "tfgraphopt.optimize",
     "Pass": "tfgraphopt.passes",
     "Pipeline": "tfgraphopt.pipeline",
+    "shape_ranges": "tfgraphopt.profiling",
 }
 
 __all__ = [
     "Config", "Pass", "Pipeline", "Result", "ShapeRange", "TfGraphOptError", "calib_graph_to_infer_graph",
-    "create_inference_graph", "hookimpl", "optimize_graph_def",
+    "create_inference_graph", "hookimpl", "optimize_graph_def", "shape_ranges",
 ]  # fmt: skip
 
 

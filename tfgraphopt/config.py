@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -22,24 +23,53 @@ def _dims(value: Sequence[int]) -> tuple[int, ...]:
     return dims
 
 
+Points = tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]
+
+
+def _values(value: Sequence[Sequence[int]] | None) -> Points | None:
+    if value is None:
+        return None
+    low, opt, high = (tuple(int(v) for v in point) for point in value)
+    return low, opt, high
+
+
 @attrs.frozen(slots=True)
 class ShapeRange:
-    """Shapes that one model input takes: the smallest, the one to be fastest at, and the largest."""
+    """Shapes that one model input takes: the smallest, the one to be fastest at, and the largest.
+
+    Attributes:
+        min, opt, max: dimensions, ``min <= opt <= max`` in each.
+        values: for an int32 or int64 input of rank 0 or 1 whose *elements* decide about shapes (the size of a resize, say): its
+            smallest, most frequent and largest elements, in order. Such an input has one shape only.
+
+    Raises:
+        ConfigError: the points differ in length, or are out of order.
+    """
 
     min: tuple[int, ...] = attrs.field(converter=_dims)
     opt: tuple[int, ...] = attrs.field(converter=_dims)
     max: tuple[int, ...] = attrs.field(converter=_dims)
+    values: Points | None = attrs.field(default=None, converter=_values)
 
     def __attrs_post_init__(self) -> None:
-        if not len(self.min) == len(self.opt) == len(self.max):
-            raise ConfigError(f"min, opt and max must have one rank: {self.min}, {self.opt}, {self.max}")
-        if not all(a <= b <= c for a, b, c in zip(self.min, self.opt, self.max, strict=True)):
-            raise ConfigError(f"min <= opt <= max must hold in every dimension: {self.min}, {self.opt}, {self.max}")
+        _check_points(self.points, "dimension")
+        if self.values is not None:
+            _check_points(self.values, "value")
+            if len(self.opt) > 1 or self.min != self.max or math.prod(self.opt) != len(self.values[0]):
+                raise ConfigError(f"{len(self.values[0])} values do not belong to an input of shapes {self.points}")
 
     @property
-    def points(self) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
+    def points(self) -> Points:
         """(min, opt, max)."""
         return self.min, self.opt, self.max
+
+
+def _check_points(points: Points, what: str) -> None:
+    low, opt, high = points
+    if not len(low) == len(opt) == len(high):
+        raise ConfigError(f"min, opt and max must have equally many {what}s: {low}, {opt}, {high}")
+    if not all(a <= b <= c for a, b, c in zip(low, opt, high, strict=True)):
+        raise ConfigError(f"min <= opt <= max must hold in every {what}: {low}, {opt}, {high}")
 
 
 def _precision(value: str) -> str:
@@ -129,6 +159,16 @@ def shape_points(
     for index in range(count):
         ranges = {n: _range_of(n, dims, config, index) for n, dims in placeholders.items()}
         profiles.append(tuple({n: r.points[p] for n, r in ranges.items()} for p in range(3)))
+    return profiles
+
+
+def value_points(config: Config) -> list[tuple[dict[str, tuple[int, ...]], ...]]:
+    """Per profile, the elements at its three points (min, opt, max) of the inputs whose ranges say so, by name."""
+    count = max((len(r) for r in config.input_shapes.values()), default=1)
+    profiles = []
+    for index in range(count):
+        given = {n: r[index].values for n, r in config.input_shapes.items()}
+        profiles.append(tuple({n: v[p] for n, v in given.items() if v is not None} for p in range(3)))
     return profiles
 
 

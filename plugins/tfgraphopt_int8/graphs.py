@@ -183,7 +183,7 @@ def _hand_on(made: GraphDef, name: str, source: str, types: Sequence[int]) -> No
 
 def _config_tree(config: Config) -> dict[str, Any]:
     tree = {name: getattr(config, name) for name in _PLAIN_NAMES}
-    shapes = {n: [r.points for r in ranges] for n, ranges in config.input_shapes.items()}
+    shapes = {n: [attrs.astuple(r) for r in ranges] for n, ranges in config.input_shapes.items()}
     denied = {"denied_ops": sorted(config.denied_ops), "denied_nodes": config.denied_nodes}
     options = {k: v for k, v in config.options.items() if _is_plain(v)}
     return {**tree, **denied, "input_shapes": shapes, "options": options}

@@ -1,6 +1,6 @@
 """What recording costs: a model plain and as a calibration graph, in turns, in one process.
 
-    python tests/benchmarks/calibration.py [MODEL] [BATCH] [ROUNDS]
+python tests/benchmarks/calibration.py [MODEL] [BATCH] [ROUNDS]
 """
 
 from __future__ import annotations

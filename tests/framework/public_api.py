@@ -12,7 +12,7 @@ FROZEN = Path(__file__).with_name("public_api.txt")
 MODULES = (
     "tfgraphopt", "tfgraphopt.blame", "tfgraphopt.config", "tfgraphopt.errors", "tfgraphopt.explaining",
     "tfgraphopt.hookspecs", "tfgraphopt.instruments", "tfgraphopt.ir", "tfgraphopt.native", "tfgraphopt.passes",
-    "tfgraphopt.pipeline", "tfgraphopt.plugins", "tfgraphopt.report", "tfgraphopt.rewrite", "tfgraphopt.runtime",
+    "tfgraphopt.pipeline", "tfgraphopt.plugins", "tfgraphopt.profiling", "tfgraphopt.report", "tfgraphopt.rewrite", "tfgraphopt.runtime",
     "tfgraphopt.runtimes", "tfgraphopt.verification", "tfgraphopt.testing.cases", "tfgraphopt.testing.compare",
     "tfgraphopt.testing.contracts", "tfgraphopt.testing.growing", "tfgraphopt.testing.numbers",
     "tfgraphopt.testing.op_makers", "tfgraphopt.testing.pytest_plugin", "tfgraphopt.testing.strategies",

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 import tensorflow as tf
+from engine_op.fresh import in_fresh_process
 
 import tfgraphopt as tgo
-from engine_op.fresh import in_fresh_process
 from int8.running import in_function, in_session, small_graph
 from tfgraphopt.errors import ConfigError, GraphDefError
 from tfgraphopt.graphdef import GraphDef
