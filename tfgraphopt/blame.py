@@ -8,10 +8,11 @@ import attrs
 
 from tfgraphopt.config import Config
 from tfgraphopt.errors import ConfigError, TfGraphOptError
-from tfgraphopt.graphdef import GraphDef, export_graph_def, tf_op_table
+from tfgraphopt.graphdef import GraphDef, export_graph_def
 from tfgraphopt.instruments import Bisect, Culprit, bisect
 from tfgraphopt.optimize import optimize_graph_def
 from tfgraphopt.plugins import Tables
+from tfgraphopt.running import load_unknown_ops
 from tfgraphopt.testing.compare import Array, RunFailed, run
 from tfgraphopt.verification import Errors
 
@@ -84,7 +85,7 @@ class SameNumbers:
         return cls(run(graph_def, feeds, outputs), feeds, tolerance)
 
     def __call__(self, made: GraphDef) -> bool:
-        _load_unknown_ops(made)
+        load_unknown_ops(made)
         try:
             found = run(made, self.feeds, list(self.expected))
         except RunFailed:
@@ -94,11 +95,3 @@ class SameNumbers:
     def _agrees(self, found: Array, wanted: Array) -> bool:
         same_type = found.dtype == wanted.dtype and found.shape == wanted.shape
         return same_type and Errors.between(found, wanted).within(self.tolerance)
-
-
-def _load_unknown_ops(graph_def: GraphDef) -> None:
-    """Register the plugins' engine ops when the graph has ops that TensorFlow does not know yet."""
-    known = tf_op_table()
-    functions = {f.signature.name for f in graph_def.library.function}
-    if any(n.op not in known and n.op not in functions for n in graph_def.node):
-        import tfgraphopt.runtime  # noqa: F401

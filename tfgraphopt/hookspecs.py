@@ -13,6 +13,7 @@ import attrs
 import pluggy
 
 if TYPE_CHECKING:
+    from tfgraphopt.benchmark import Contestant, EngineRequest
     from tfgraphopt.calibration import Calibration
     from tfgraphopt.ir import OpDef
     from tfgraphopt.passes import Instrument, Pass
@@ -129,6 +130,11 @@ def tfgraphopt_instruments(config: Any) -> Iterable[Instrument]:  # type: ignore
 @hookspec
 def tfgraphopt_verify(request: VerifyRequest) -> Verification | None:
     """Predict how far results are off under ``request.config``, with no engine built; None leaves it to another plugin."""
+
+
+@hookspec
+def tfgraphopt_bench_engine(request: EngineRequest) -> Contestant | None:
+    """Run the engine in file ``request.plan`` without TensorFlow, for a benchmark; None leaves the file to another plugin."""
 
 
 @hookspec

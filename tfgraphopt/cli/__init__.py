@@ -1,6 +1,7 @@
 """The command line: ``tfgraphopt COMMAND``; each command is a module of this package.
 
-Exit codes: 0 done, 1 a clear error (printed on stderr), 2 wrong usage, 130 interrupted.
+Exit codes: 0 done, 1 a clear error (printed on stderr), 2 wrong usage, 3 the answer is no (a tolerance or speed-up is missed, a
+culprit or a problem was found), 130 interrupted.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 
-COMMANDS = ("optimize", "calibrate", "explain", "plugins", "passes", "reproduce", "bisect", "verify")
+COMMANDS = ("optimize", "calibrate", "explain", "plugins", "passes", "reproduce", "bisect", "verify", "bench")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

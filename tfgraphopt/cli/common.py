@@ -18,8 +18,12 @@ from tfgraphopt.config import ENGINES, PRECISIONS, Config, ShapeRange
 from tfgraphopt.errors import ConfigError
 
 if TYPE_CHECKING:
+    from tfgraphopt.formats.load import LoadedModel
     from tfgraphopt.optimize import Progress
     from tfgraphopt.plugins import Tables
+
+EXIT_NO = 3
+"""The command did its work and the answer is no: a tolerance or a speed-up is missed, a culprit or a problem was found."""
 
 
 def add_plugin_arguments(parser: argparse.ArgumentParser) -> None:
@@ -56,6 +60,44 @@ def add_model_arguments(parser: argparse.ArgumentParser, *, positional: bool = T
     parser.add_argument("--tags", default="serve", metavar="A,B", help="tags of a SavedModel (default: %(default)s)")
 
 
+def load_model(options: argparse.Namespace) -> LoadedModel:
+    """The model that the arguments name."""
+    from tfgraphopt.formats.load import load_model as load
+
+    return load(Path(options.model), options.outputs, options.signature, options.tags)
+
+
+def load_optimised(options: argparse.Namespace, path: str, original: LoadedModel) -> LoadedModel:
+    """The optimised form of ``original`` in ``path``; its outputs are those of the original, in that order."""
+    import tfgraphopt.runtime  # noqa: F401
+    from tfgraphopt.formats.load import load_model as load
+
+    outputs = "" if Path(path).is_dir() else ",".join(original.outputs)
+    return load(Path(path), outputs, options.signature, options.tags)
+
+
+def add_data_arguments(parser: argparse.ArgumentParser) -> None:
+    """``--data``, ``--seed``, ``--shape``: what goes into the model's inputs."""
+    parser.add_argument(
+        "--data", type=Path, metavar="FILE", help=".npz with an array for every input (default: random)"
+    )
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of random numbers (default: %(default)s)")
+    add_shape_argument(parser)
+
+
+def add_shape_argument(parser: argparse.ArgumentParser) -> None:
+    """``--shape``."""
+    parser.add_argument(
+        "--shape", action="append", default=[], metavar="INPUT=MIN:OPT:MAX",
+        help="shapes of an input, such as x=1x224x224x3:8x224x224x3:32x224x224x3; repeat for more inputs or profiles",
+    )  # fmt: skip
+
+
+def add_json_argument(parser: argparse.ArgumentParser) -> None:
+    """``--json``."""
+    parser.add_argument("--json", action="store_true", help="print JSON, and nothing else, on stdout")
+
+
 def add_config_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of :class:`tfgraphopt.Config`."""
     parser.add_argument("--precision", default="fp32", type=str.lower, choices=PRECISIONS, help="default: %(default)s")
@@ -68,10 +110,7 @@ def add_config_arguments(parser: argparse.ArgumentParser) -> None:
         "--workspace", type=int, default=1 << 30, metavar="BYTES", help="scratch memory (default: 1 GiB)"
     )
     parser.add_argument("--min-segment-size", type=int, default=3, metavar="N", help="default: %(default)s")
-    parser.add_argument(
-        "--shape", action="append", default=[], metavar="INPUT=MIN:OPT:MAX",
-        help="shapes of an input, such as x=1x224x224x3:8x224x224x3:32x224x224x3; repeat for more inputs or profiles",
-    )  # fmt: skip
+    add_shape_argument(parser)
     parser.add_argument("--deny-op", action="append", default=[], metavar="OP", help="keep this op in TensorFlow")
     parser.add_argument(
         "--deny-node", action="append", default=[], metavar="PATTERN", help="keep these nodes in TensorFlow"
