@@ -101,7 +101,7 @@ def _up_to(host: type[Pass], asked: Pipeline, tables: Tables) -> tuple[Pipeline,
 
 
 def _graphs(ctx: Context, host: type[Pass]) -> list[Any]:
-    return [ctx.module.main] if host.dialect is None else list(ctx.module.graphs(host.dialect))
+    return list(ctx.module.graphs(host.dialect or "tf"))
 
 
 def hosts(tables: Tables) -> dict[str, list[Pattern]]:

@@ -125,6 +125,19 @@ def _copy_into(body: Graph, node: Node, values: dict[Value, Value], clones: dict
     values.update(zip(node.outputs, clone.outputs, strict=True))
 
 
+def copy_graph(graph: Graph) -> Graph:
+    """A graph like ``graph`` that calls the same functions; changing one leaves the other alone."""
+    copy = Graph(graph.name, graph.ops, graph.dialect)
+    copy.functions = graph.functions
+    values = {v: copy.add_input(v.name, v.type) for v in graph.inputs}
+    clones: dict[Node, Node] = {}
+    for node in graph:
+        _copy_into(copy, node, values, clones)
+    copy.set_outputs([values[v] for v in graph.outputs], graph.output_names)
+    copy.set_keep({name: clones[node] for name, node in graph.keep.items()})
+    return copy
+
+
 def copy_node(
     graph: Graph, node: Node, inputs: Sequence[Value], control: Sequence[Node] = (), before: Node | None = None,
     name: str | None = None,

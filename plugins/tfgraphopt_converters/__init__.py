@@ -13,6 +13,7 @@ def all_converters() -> tuple[Converter, ...]:
     from tfgraphopt_converters import (
         activation,
         binary,
+        composites,
         constants,
         control,
         convolution,
@@ -41,4 +42,4 @@ def all_converters() -> tuple[Converter, ...]:
         normalization, padding, pooling, reduction, resize, scan, selection, shapes, slicing, spatial,
         transposed_convolution, unary,
     )  # fmt: skip
-    return tuple(converter for family in families for converter in family.CONVERTERS)
+    return (*(c for family in families for c in family.CONVERTERS), *composites.all_converters())

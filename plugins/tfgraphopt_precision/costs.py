@@ -46,13 +46,23 @@ def flops(node: Node, nominal: int = NOMINAL) -> int:
         return 0
     if node.op == "trt.deconvolution":
         return 2 * elements(node.inputs[0], nominal) * _product(node.inputs[1].shape.known()[1:], nominal)
+    if node.op == "trt.attention":
+        return _attention_flops(node, nominal)
     if node.op == "trt.einsum":
         return 2 * math.prod(nominal if d is None else d for d in _letters(node).values())
     return 2 * elements(node.outputs[0], nominal) * (depth(node) or nominal)
 
 
-PRODUCTS = frozenset({"trt.convolution", "trt.deconvolution", "trt.matrix_multiply", "trt.einsum"})
+PRODUCTS = frozenset({"trt.convolution", "trt.deconvolution", "trt.matrix_multiply", "trt.einsum", "trt.attention"})
 """Layers in which a network does nearly all of its arithmetic."""
+
+
+def _attention_flops(node: Node, nominal: int) -> int:
+    """Scores and their product with the values."""
+    keys = _product(node.inputs[1].shape.known()[2:3], nominal)
+    sizes = (node.inputs[0].shape.known()[3:], node.inputs[2].shape.known()[3:])
+    rows = _product(node.outputs[0].shape.known()[:3], nominal)
+    return 2 * rows * keys * sum(_product(s, nominal) for s in sizes)
 
 
 def _product(dims: tuple[Dim, ...], nominal: int) -> int:

@@ -191,6 +191,10 @@ class LayerBuilder:
         """INormalizationLayer over ``axes``; scale and bias have ``x``'s rank and broadcast."""
         return self._one("normalization", [x, scale, bias], axes=tuple(axes), epsilon=float(epsilon), groups=groups)
 
+    def attention(self, query: Value, key: Value, value: Value) -> Value:
+        """IAttention over [batch, heads, length, size]: ``softmax(query @ key^T) @ value``."""
+        return self._one("attention", [query, key, value])
+
     # -- shape and layout --------------------------------------------------------------------------------------------
 
     def shape(self, x: Value) -> Value:

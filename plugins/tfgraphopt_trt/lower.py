@@ -8,6 +8,9 @@ import attrs
 
 from tfgraphopt.ir import Graph
 from tfgraphopt.passes import Context, Pass
+from tfgraphopt.regions import copy_graph
+from tfgraphopt.transforms.canonicalize import apply_hosted
+from tfgraphopt.transforms.dead_code import erase_dead
 from tfgraphopt_trt.bodies import lower_body
 from tfgraphopt_trt.engine_nodes import OPS, body_of
 from tfgraphopt_trt.segment import SEGMENTS
@@ -18,12 +21,17 @@ LOWERED = "lowered"
 
 @attrs.frozen(slots=True)
 class Lower(Pass):
-    """Write the lowered body of every segment by running the converters of its nodes."""
+    """Write the lowered body of every segment by running the converters of its nodes.
+
+    It hosts rules: they rewrite a copy of the body before its nodes are converted, so that many ops that are one layer (layer
+    normalisation, GELU, attention) become that layer. ``skip`` names rules to leave out.
+    """
 
     name: ClassVar[str] = "lower"
     needs: ClassVar[frozenset[str]] = frozenset({SEGMENTS})
     provides: ClassVar[frozenset[str]] = frozenset({LOWERED})
     dialect: ClassVar[str | None] = None
+    skip: tuple[str, ...] = attrs.field(default=(), converter=tuple)
 
     def run(self, graph: Graph, ctx: Context) -> None:
         support = Support.of(ctx)
@@ -31,7 +39,19 @@ class Lower(Pass):
             call = graph.find(name)
             if call is not None and call.op in OPS and name not in ctx.module.lowered:
                 body = ctx.module.functions[body_of(call)]
-                ctx.module.lowered[name] = lower(body, name, support)
+                ctx.module.lowered[name] = lower(self._composed(body, support, ctx), name, support)
+
+    def _composed(self, body: Graph, support: Support, ctx: Context) -> Graph:
+        """A copy of ``body`` with what the rules made of it; ``body`` itself where a new node cannot be converted."""
+        copy = copy_graph(body)
+        apply_hosted(self.name, copy, ctx, self.skip)
+        erase_dead(copy)
+        made = [n for n in copy if body.find(n.name) is None and n.op != "Const"]
+        refused = {n: reason for n in made if (reason := support.refusal(n))}
+        for node, reason in refused.items():
+            where = ", ".join(node.origin)
+            ctx.report.say(f"{body.name}: lowered op by op, since {node.op} (of {where}) is refused: {reason}")
+        return body if refused else copy
 
 
 def lower(body: Graph, name: str, support: Support) -> Graph:

@@ -92,6 +92,11 @@ class Support:
             return "refused", f"its converter failed: {type(error).__name__}: {error}"
         return ("refused", reason) if reason else ("converted", "")
 
+    def refusal(self, node: Node) -> str:
+        """Why ``node`` cannot become layers; empty when it can."""
+        status, reason = self._try(node)
+        return reason if status != "converted" else ""
+
     def fragment(self, node: Node) -> Fragment:
         """The layers of ``node``; Unsupported with the reason when there are none."""
         converter = self.converters.get(node.op)

@@ -251,6 +251,20 @@ def _normalisations() -> list[Case]:
     return cases
 
 
+def _attention(query: Array, key: Array, value: Array) -> Array:
+    scores = np.einsum("bhqd,bhkd->bhqk", query, key, dtype=np.float64)
+    weights = np.exp(scores - scores.max(-1, keepdims=True))
+    return np.asarray(np.einsum("bhqk,bhkv->bhqv", weights / weights.sum(-1, keepdims=True), value.astype(np.float64)))
+
+
+def _attentions() -> list[Case]:
+    cases = []
+    for dtype in FLOATS:
+        operands = tuple(data(2, 3, *s, dtype=dtype, seed=i) for i, s in enumerate(((4, 8), (5, 8), (5, 8))))
+        cases.append(Case(f"attention-{dtype}", "trt.attention", operands, {}, _attention, (1, 3)))
+    return cases
+
+
 # -- quantisation ----------------------------------------------------------------------------------------------------
 
 
@@ -436,6 +450,7 @@ SPATIAL = [
     *_deconvolutions(),
     *_poolings(),
     *_normalisations(),
+    *_attentions(),
     *_quantisations(),
     *_resizes(),
     *_grids(),

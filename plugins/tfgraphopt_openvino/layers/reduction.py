@@ -1,4 +1,4 @@
-"""Reductions, softmax, normalisation."""
+"""Reductions, softmax, normalisation, attention."""
 
 from __future__ import annotations
 
@@ -45,7 +45,14 @@ def _grouped(w: Writer, node: Node, x: Any, axes: Sequence[int], groups: int) ->
     return w.ops.reshape(normal, w.ops.shape_of(x, "i64"), special_zero=False)
 
 
+def _attention(w: Writer, node: Node) -> Sequence[Any]:
+    """Its own scale is switched off: ours is in the query."""
+    one = w.ops.constant(1.0, w.tensor(node.inputs[0]).get_element_type())
+    query, key, value = (w.tensor(v) for v in node.inputs)
+    return [w.ops.scaled_dot_product_attention(query, key, value, scale=one, causal=False).output(0)]
+
+
 LAYERS = (
     OpenVinoLayer("trt.reduce", _reduce), OpenVinoLayer("trt.softmax", _softmax),
-    OpenVinoLayer("trt.normalization", _normalization),
+    OpenVinoLayer("trt.normalization", _normalization), OpenVinoLayer("trt.attention", _attention),
 )  # fmt: skip

@@ -8,6 +8,7 @@ from types import MappingProxyType
 from tfgraphopt.ir import OpTable
 from tfgraphopt_trt.layerdef import LayerDef
 from tfgraphopt_trt.layers import (
+    attention,
     basics,
     convolution,
     elementwise,
@@ -26,8 +27,8 @@ from tfgraphopt_trt.layers import (
 )  # fmt: skip
 
 _FAMILIES = (
-    basics, convolution, elementwise, gathering, grids, layout, linear, normalisation, pooling, quantisation, reduction,
-    sampling, selection, sequences, slicing,
+    attention, basics, convolution, elementwise, gathering, grids, layout, linear, normalisation, pooling, quantisation,
+    reduction, sampling, selection, sequences, slicing,
 )  # fmt: skip
 
 
