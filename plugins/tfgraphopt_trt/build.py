@@ -70,7 +70,7 @@ def _serialize(
     options: BuildOptions, log: BuildLog,
 ) -> bytes:  # fmt: skip
     config = _config(tensorrt, builder, options)
-    if not add_profiles(builder, config, graph, emitted.inputs, profiles):
+    if not add_profiles(builder, config, emitted.inputs, profiles, emitted.shape_inputs):
         raise ConfigError(f"TensorRT refuses a profile of {graph.name!r}", why=" ".join(log.errors()))
     seen = len(log.messages)
     memory = builder.build_serialized_network(emitted.network, config)

@@ -105,6 +105,7 @@ def _record(segment: SegmentReport, result: BuildResult) -> None:
     segment.engine_bytes, segment.engine_digest = len(result.plan), result.sha256
     segment.build_seconds, segment.cached = result.seconds, result.cached
     segment.details.update(
+        shape_inputs=list(result.shape_inputs),
         activation_bytes=result.activation_bytes, peak_bytes=result.peak_bytes, warnings=list(result.warnings),
         dims_only_tensorrt_knew=result.ours_unknown, dims_only_we_knew=result.theirs_unknown,
     )  # fmt: skip

@@ -90,7 +90,7 @@ def check_profiles(graph: Graph, profiles: Sequence[Profile], shape_inputs: Iter
         _check_profile(graph, number, profile, dynamic, shape_inputs)
 
 
-_HINT = "give max_batch_size, or input_shapes={name: ShapeRange(min, opt, max)}"
+_HINT = "give max_batch_size, or input_shapes={name: ShapeRange(min, opt, max)} (with values=, for what shapes are computed of)"
 
 
 def _check_profile(
@@ -117,13 +117,19 @@ def _check_range(number: int, value: Value, wanted: InputRange) -> None:
         raise ConfigError(f"{where} has a range of values", why="only int32 and int64 inputs can be shape tensors")
 
 
-def add_profiles(builder: Any, config: Any, graph: Graph, names: Sequence[str], profiles: Sequence[Profile]) -> bool:
-    """Hand the profiles to TensorRT under the network's input ``names``; False when it refuses one (see its log)."""
+def add_profiles(
+    builder: Any, config: Any, names: Sequence[str], profiles: Sequence[Profile], shape_inputs: Iterable[int]
+) -> bool:
+    """Hand the profiles to TensorRT under the network's input ``names``; False when it refuses one (see its log).
+
+    Only ``shape_inputs`` get their ranges of values: TensorRT has no use for those of other inputs.
+    """
+    read = frozenset(shape_inputs)
     for profile in profiles:
         made = builder.create_optimization_profile()
         for index, wanted in profile.items():
             made.set_shape(names[index], wanted.min, wanted.opt, wanted.max)
-            if wanted.values is not None:
+            if wanted.values is not None and index in read:
                 made.set_shape_input(names[index], wanted.values.min, wanted.values.opt, wanted.values.max)
         if config.add_optimization_profile(made) < 0:
             return False

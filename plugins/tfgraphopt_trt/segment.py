@@ -8,21 +8,21 @@ from typing import ClassVar
 
 import attrs
 
-from tfgraphopt.config import Config, shape_points
-from tfgraphopt.graphdef import infer_types_at
-from tfgraphopt.ir import Attrs, DType, FuncRef, Graph, Node, Shape, Value
+from tfgraphopt.config import Config
+from tfgraphopt.ir import Attrs, FuncRef, Graph, Node, Value
 from tfgraphopt.ir.pack import fingerprint
 from tfgraphopt.passes import Context, Pass
 from tfgraphopt.regions import Outlined, outline
 from tfgraphopt.report import SegmentReport, Verdict
-from tfgraphopt.transforms.dead_code import FED, erase_dead
+from tfgraphopt.transforms.dead_code import erase_dead
 from tfgraphopt.transforms.identity import FORWARDING
 from tfgraphopt.transforms.infer_types import TYPES
 from tfgraphopt_trt.clustering import clusters
 from tfgraphopt_trt.engine_kinds import chosen_kind
 from tfgraphopt_trt.engine_nodes import PROFILES
 from tfgraphopt_trt.hookspecs import EngineKind
-from tfgraphopt_trt.profiles import InputRange, Profile
+from tfgraphopt_trt.profile_points import ProfilePoints
+from tfgraphopt_trt.profiles import Profile
 from tfgraphopt_trt.support import Support
 
 SEGMENTS = "segments"
@@ -57,11 +57,11 @@ class Segment(Pass):
                 kept.append(group)
         kept = _limited(kept, ctx, verdicts)
         _settle_constants(graph, verdicts, {n for g in kept for n in g})
-        shapes = _Shapes.of(graph, ctx.config) if kept else _Shapes()
+        points = ProfilePoints.of(graph, kept, ctx.config) if kept else ProfilePoints()
         op = chosen_kind(ctx).op
         run = _run_number(graph, op)
         for index, group in enumerate(kept):
-            _outline(graph, group, ctx, f"{op}_{run:03d}_{index:03d}", verdicts, shapes)
+            _outline(graph, group, ctx, f"{op}_{run:03d}_{index:03d}", verdicts, points)
         ctx.report.verdicts.update((v.node, v) for v in verdicts.values())
         erase_dead(graph)
 
@@ -112,12 +112,12 @@ def _run_number(graph: Graph, op: str) -> int:
 
 
 def _outline(
-    graph: Graph, group: Sequence[Node], ctx: Context, name: str, verdicts: dict[Node, Verdict], shapes: _Shapes
+    graph: Graph, group: Sequence[Node], ctx: Context, name: str, verdicts: dict[Node, Verdict], points: ProfilePoints
 ) -> None:
     constants = {v.producer for n in group for v in n.inputs if v.producer is not None and _is_free(v.producer)}
     names = [n.name for n in [*group, *constants]]
     ops = Counter(n.op for n in [*group, *constants])
-    profiles = shapes.profiles(group)
+    profiles = points.profiles(group)
     kind = chosen_kind(ctx)
     call_attrs = _EngineAttrs(name, kind, ctx.config)
     outlined = outline(
@@ -134,7 +134,7 @@ def _outline(
     for node in [*group, *constants]:
         verdicts[node] = attrs.evolve(verdicts[node], segment=name)
     ctx.facts.setdefault(PROFILES, {})[name] = profiles
-    ctx.report.segments[name] = _describe(name, outlined, ops, names)
+    ctx.report.segments[name] = _describe(name, outlined, ops, names, profiles)
 
 
 def _name_body(outlined: Outlined) -> None:
@@ -167,64 +167,16 @@ class _EngineAttrs:
         }  # fmt: skip
 
 
-def _describe(name: str, outlined: Outlined, ops: Mapping[str, int], names: Sequence[str]) -> SegmentReport:
+def _describe(
+    name: str, outlined: Outlined, ops: Mapping[str, int], names: Sequence[str], profiles: Sequence[Profile] | str
+) -> SegmentReport:
+    known = profiles if isinstance(profiles, str) else [[attrs.asdict(p[i]) for i in sorted(p)] for p in profiles]
     return SegmentReport(
         name, nodes=len(names), ops=dict(sorted(ops.items())),
         inputs=[_tensor(v) for v in outlined.call.inputs], outputs=[_tensor(v) for v in outlined.call.outputs],
+        details={"profiles": known},
     )  # fmt: skip
 
 
 def _tensor(value: Value) -> dict[str, object]:
     return {"name": value.name, "type": str(value.type)}
-
-
-@attrs.frozen(slots=True)
-class _Shapes:
-    """Shapes of every value at the minimum, optimum and maximum of every profile, or why they are not known."""
-
-    points: tuple[tuple[Mapping[Value, Shape], ...], ...] = ()
-
-    @classmethod
-    def of(cls, graph: Graph, config: Config) -> _Shapes:
-        fed = {n.name: n.outputs[0] for n in graph if n.op in FED}
-        dims = {name: value.shape.dims for name, value in fed.items() if value.dtype is not DType.RESOURCE}
-        wanted = shape_points(dims, config)
-        inferred: dict[tuple[tuple[str, tuple[int, ...]], ...], Mapping[Value, Shape]] = {}
-        points = []
-        for profile in wanted:
-            row = []
-            for point in profile:
-                key = tuple(sorted(point.items()))
-                if key not in inferred:
-                    inferred[key] = infer_types_at(graph, {fed[n]: Shape(d) for n, d in point.items()})
-                row.append(inferred[key])
-            points.append(tuple(row))
-        return cls(tuple(points))
-
-    def profiles(self, group: Sequence[Node]) -> tuple[Profile, ...] | str:
-        """Per profile the range of every input of the segment, in order, or the reason why there is none."""
-        region = set(group)
-        inputs = dict.fromkeys(
-            v for n in group for v in n.inputs
-            if v.producer is None or (v.producer not in region and not _is_free(v.producer))
-        )  # fmt: skip
-        profiles = []
-        for row in self.points:
-            ranges = {}
-            for index, value in enumerate(inputs):
-                dims = [point[value] for point in row]
-                if not all(d.is_static for d in dims):
-                    return f"the shape of %{value.name} is known only at run time ({dims[-1]})"
-                ranges[index] = _ordered(dims)
-            profiles.append(ranges)
-        return tuple(profiles)
-
-
-def _ordered(dims: Sequence[Shape]) -> InputRange:
-    """A range from three points; an inner dimension may shrink where the model's inputs grow."""
-    low, opt, high = (d.static() for d in dims)
-    return InputRange(
-        tuple(min(t) for t in zip(low, opt, high, strict=True)),
-        opt,
-        tuple(max(t) for t in zip(low, opt, high, strict=True)),
-    )

@@ -66,7 +66,7 @@ def test_the_builder_is_called_as_that_version_wants_it(facts: dict[str, Any]) -
     options = BuildOptions(workspace_bytes=1 << 28, tf32=False, layer_table=True)
     config = make_config(tensorrt, builder, options)
     ranges = InputRange((1, 4), (2, 4), (4, 4), ValueRange((1,), (2,), (3,)))
-    add_profiles(builder, config, dense(), emitted.inputs, ({0: ranges},))
+    add_profiles(builder, config, emitted.inputs, ({0: ranges},), [0])
     builder.build_serialized_network(emitted.network, config)
     assert layers_by_type(emitted.network)["MATRIX_MULTIPLY"] == 1
     assert target.problems == []

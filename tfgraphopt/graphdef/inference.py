@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeAlias
 
+import attrs
 from tensorflow.core.framework import graph_pb2
 from tensorflow.python.framework import op_def_registry, versions
 
@@ -21,9 +22,50 @@ GraphDef: TypeAlias = Any
 _SMALL = 1024  # elements; larger constants cannot matter to a shape function
 
 
-def infer_types_at(graph: Graph, shapes: Mapping[Value, Shape]) -> dict[Value, Shape]:
-    """The shapes of every value of ``graph`` when the given values (formal inputs, placeholders) have these shapes."""
-    return {value: found.shape for value, found in infer_types(graph, shapes).items()}
+@attrs.frozen(slots=True)
+class Inferred:
+    """What is known of a graph whose inputs have given shapes and, some of them, given elements."""
+
+    shapes: Mapping[Value, Shape]
+    elements: Mapping[Value, tuple[int, ...]]
+    """Of integer values that were asked for and follow from the shapes and elements given: flat, row-major."""
+
+
+def infer_at(
+    graph: Graph, shapes: Mapping[Value, Shape], elements: Mapping[Value, Tensor], wanted: Iterable[Value] = ()
+) -> Inferred:
+    """The shapes of every value of ``graph``, and the elements of the integer values ``wanted``, at one point.
+
+    Args:
+        graph: is not changed.
+        shapes: of formal inputs and placeholders.
+        elements: of placeholders (of rank 0 or 1) from which shapes are computed.
+        wanted: values of type int32 or int64 and rank 0 or 1.
+
+    Raises:
+        GraphDefError: TensorFlow refuses the graph with these shapes.
+    """
+    scratch = _imported(graph, shapes, elements)
+    found = _types(graph, scratch)
+    read = {v: _elements(scratch, v) for v in wanted if v.producer is not None}
+    return Inferred({v: t.shape for v, t in found.items()}, {v: e for v, e in read.items() if e is not None})
+
+
+def _elements(scratch: Any, value: Value) -> tuple[int, ...] | None:
+    """The elements of an integer tensor as far as TensorFlow's inference can compute them without running anything."""
+    import tensorflow as tf
+
+    assert value.producer is not None
+    tensor = scratch.get_tensor_by_name(f"{value.producer.name}:{value.index}")
+    static = tf.get_static_value(tensor)
+    if static is not None:
+        return tuple(int(v) for v in static.reshape(-1))
+    with scratch.as_default():
+        try:  # a shape function that reads the tensor as dimensions shows what is known of it
+            dims = tf.raw_ops.Fill(dims=tf.reshape(tensor, [-1]), value=0.0).shape
+        except ValueError:  # a negative element
+            return None
+    return tuple(dims.as_list()) if dims.is_fully_defined() else None
 
 
 def infer_types(graph: Graph, shapes: Mapping[Value, Shape] | None = None) -> dict[Value, TensorType]:
@@ -37,15 +79,24 @@ def infer_types(graph: Graph, shapes: Mapping[Value, Shape] | None = None) -> di
     Raises:
         GraphDefError: TensorFlow refuses the graph; ``why`` is its own message.
     """
+    return _types(graph, _imported(graph, shapes or {}, {}))
+
+
+def _imported(graph: Graph, shapes: Mapping[Value, Shape], elements: Mapping[Value, Tensor]) -> Any:
+    """``graph`` as a ``tf.Graph``, whose construction infers its shapes."""
     import tensorflow as tf
 
-    proto = _skeleton(graph, shapes or {})
+    proto = _skeleton(graph, shapes, elements)
     scratch = tf.Graph()
     try:
         with scratch.as_default():
             tf.graph_util.import_graph_def(proto, name="")
     except (ValueError, tf.errors.OpError) as error:
         raise GraphDefError(f"TensorFlow refuses graph {graph.name!r}", why=str(error)) from error
+    return scratch
+
+
+def _types(graph: Graph, scratch: Any) -> dict[Value, TensorType]:
     found: dict[Value, TensorType] = {}
     for node in graph:
         operation = scratch.get_operation_by_name(node.name)
@@ -56,7 +107,7 @@ def infer_types(graph: Graph, shapes: Mapping[Value, Shape] | None = None) -> di
     return found
 
 
-def _skeleton(graph: Graph, shapes: Mapping[Value, Shape]) -> GraphDef:
+def _skeleton(graph: Graph, shapes: Mapping[Value, Shape], elements: Mapping[Value, Tensor]) -> GraphDef:
     proto = graph_pb2.GraphDef()
     proto.versions.producer = versions.GRAPH_DEF_VERSION
     needed: set[str] = set()
@@ -66,6 +117,8 @@ def _skeleton(graph: Graph, shapes: Mapping[Value, Shape]) -> GraphDef:
         tensor = node.attrs.get("value")
         if node.op == "Const" and isinstance(tensor, Tensor) and tensor.num_elements > _SMALL:
             _placeholder(proto, node.name, tensor.type)
+        elif node.outputs and node.outputs[0] in elements:
+            _constant(proto, node.name, elements[node.outputs[0]])
         elif node.outputs and node.outputs[0] in shapes:
             _placeholder(proto, node.name, node.outputs[0].type.with_shape(shapes[node.outputs[0]]))
         elif op_def_registry.get(node.op) is None:
@@ -81,6 +134,12 @@ def _placeholder(proto: GraphDef, name: str, type_: TensorType) -> None:
     node = proto.node.add(name=name, op="Placeholder")
     node.attr["dtype"].type = type_.dtype.number
     node.attr["shape"].shape.CopyFrom(shape_proto(type_.shape))
+
+
+def _constant(proto: GraphDef, name: str, tensor: Tensor) -> None:
+    node = proto.node.add(name=name, op="Const")
+    node.attr["dtype"].type = tensor.dtype.number
+    node.attr["value"].CopyFrom(attr_to_proto(tensor))
 
 
 def _stand_in(proto: GraphDef, node: Node) -> None:

@@ -1,0 +1,169 @@
+"""The profiles of segments: what the shapes of the model's inputs mean for every tensor inside.
+
+Nobody knows the shapes in the middle of a model, so TensorFlow's shape functions are asked at points of every profile: at
+minimum, optimum and maximum, and at a few in between, since an inner dimension may fall where an input grows (padding to a multiple)
+or depend on two dimensions that vary on their own.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+import attrs
+import numpy as np
+
+from tfgraphopt.config import Config, shape_points, value_points
+from tfgraphopt.errors import GraphDefError
+from tfgraphopt.graphdef import Inferred, infer_at
+from tfgraphopt.ir import DType, Graph, Node, Shape, Tensor, Value
+from tfgraphopt.transforms.dead_code import FED
+from tfgraphopt_trt.profiles import InputRange, Profile, ValueRange
+
+Dims = tuple[int, ...]
+Point = Mapping[str, Dims]
+"""The shape of every input of the model."""
+
+MOST_AXES = 3
+"""Corners are looked at for up to this many dimensions that vary on their own."""
+_INTEGERS = frozenset({DType.INT32, DType.INT64})
+
+
+@attrs.frozen(slots=True)
+class _Row:
+    """What was inferred for one profile: at minimum, optimum and maximum; and wherever TensorFlow takes the shapes in between."""
+
+    main: tuple[Inferred, Inferred, Inferred]
+    between: tuple[Inferred, ...]
+
+    def range_of(self, value: Value) -> InputRange | None:
+        """The range of a tensor's shape (and elements, for what may be a shape tensor); None when it is not known."""
+        main = [point.shapes[value] for point in self.main]
+        if not all(s.is_static for s in main):
+            return None
+        rank = len(main[0])
+        dims = [s.static() for s in main]
+        others = [s.static() for p in self.between if (s := p.shapes[value]).is_static and len(s) == rank]
+        if any(len(d) != rank for d in dims):
+            return None
+        low, opt, high = _spread(dims, others)
+        return InputRange(low, opt, high, self._elements(value))
+
+    def _elements(self, value: Value) -> ValueRange | None:
+        known = [p.elements.get(value) for p in self.main]
+        found = [e for e in known if e is not None]
+        if len(found) < len(known) or len({len(e) for e in found}) > 1:
+            return None
+        others = [e for p in self.between if (e := p.elements.get(value)) is not None and len(e) == len(found[0])]
+        return ValueRange(*_spread(found, others))
+
+
+def _spread(main: Sequence[Dims], others: Sequence[Dims]) -> tuple[Dims, Dims, Dims]:
+    columns = list(zip(*main, *others, strict=True))
+    return tuple(map(min, columns)), main[1], tuple(map(max, columns))
+
+
+@attrs.frozen(slots=True)
+class ProfilePoints:
+    """What is known of every tensor of a graph at the points of every profile."""
+
+    rows: tuple[_Row, ...] = ()
+
+    @classmethod
+    def of(cls, graph: Graph, groups: Iterable[Sequence[Node]], config: Config) -> ProfilePoints:
+        """Ask TensorFlow for the profiles of ``config``; ``groups`` are the segments whose inputs matter.
+
+        Raises:
+            ConfigError: a range does not fit the model's inputs, or one is missing.
+            GraphDefError: TensorFlow refuses the model at the minimum, optimum or maximum of a profile.
+        """
+        fed = {n.name: n.outputs[0] for n in graph if n.op in FED}
+        dims = {name: value.shape.dims for name, value in fed.items() if value.dtype is not DType.RESOURCE}
+        wanted = [v for group in groups for v in _entering(group) if v.dtype in _INTEGERS and _is_small(v)]
+        asked = _Asked(graph, fed, tuple(dict.fromkeys(wanted)))
+        rows = []
+        for points, elements in zip(shape_points(dims, config), value_points(config), strict=True):
+            low, opt, high = (asked.at(p, e) for p, e in zip(points, elements, strict=True))
+            between = tuple(i for p in _between(points) if (i := asked.if_possible(p, elements[1])) is not None)
+            rows.append(_Row((low, opt, high), between))
+        return cls(tuple(rows))
+
+    def profiles(self, group: Sequence[Node]) -> tuple[Profile, ...] | str:
+        """Per profile the range of every input of the segment, in order, or the reason why there is none."""
+        inputs = _entering(group)
+        profiles = []
+        for row in self.rows:
+            ranges = {index: row.range_of(value) for index, value in enumerate(inputs)}
+            unknown = [inputs[i] for i, r in ranges.items() if r is None]
+            if unknown:
+                last = row.main[-1].shapes[unknown[0]]
+                return f"the shape of %{unknown[0].name} is known only at run time ({last})"
+            profiles.append({i: r for i, r in ranges.items() if r is not None})
+        return tuple(profiles)
+
+
+@attrs.define(slots=True)
+class _Asked:
+    """Inference at points of the model's inputs; the same point is asked about once."""
+
+    graph: Graph
+    fed: Mapping[str, Value]
+    wanted: tuple[Value, ...]
+    answers: dict[tuple[tuple[tuple[str, Dims], ...], ...], Inferred] = attrs.field(factory=dict)
+
+    def at(self, point: Point, elements: Mapping[str, Dims]) -> Inferred:
+        key = tuple(sorted(point.items())), tuple(sorted(elements.items()))
+        if key not in self.answers:
+            shapes = {self.fed[n]: Shape(d) for n, d in point.items()}
+            tensors = {self.fed[n]: self._tensor(n, e, point[n]) for n, e in elements.items()}
+            self.answers[key] = infer_at(self.graph, shapes, tensors, self.wanted)
+        return self.answers[key]
+
+    def if_possible(self, point: Point, elements: Mapping[str, Dims]) -> Inferred | None:
+        try:
+            return self.at(point, elements)
+        except GraphDefError:  # shapes that the model does not take, such as two batch sizes at once
+            return None
+
+    def _tensor(self, name: str, elements: Dims, dims: Dims) -> Tensor:
+        return Tensor.of(np.array(elements).reshape(dims), self.fed[name].dtype)
+
+
+def _entering(group: Sequence[Node]) -> list[Value]:
+    """The inputs of the segment that ``group`` will be, in the order in which :func:`tfgraphopt.regions.outline` finds them."""
+    region = set(group)
+    found = (v for n in group for v in n.inputs)
+    return list(
+        dict.fromkeys(v for v in found if v.producer is None or not (v.producer in region or _free(v.producer)))
+    )
+
+
+def _free(node: Node) -> bool:
+    return node.op == "Const" and not node.control
+
+
+def _is_small(value: Value) -> bool:
+    return value.shape.rank is not None and value.shape.rank <= 1
+
+
+def _between(points: Sequence[Point]) -> Iterator[Point]:
+    """Shapes between the minimum and the maximum: two in the middle, and the corners.
+
+    Dimensions with the same range (the batch of every input) are taken to vary together.
+    """
+    low, opt, high = points
+    triples = {name: tuple(zip(low[name], opt[name], high[name], strict=True)) for name in low}
+    axes = list(dict.fromkeys(t for each in triples.values() for t in each if t[0] < t[2]))
+    middle = {t: (t[0] + t[2]) // 2 for t in axes}
+    yield from (_placed(triples, {t: min(m + step, t[2]) for t, m in middle.items()}) for step in (0, 1) if axes)
+    if 1 < len(axes) <= MOST_AXES:
+        yield from (
+            _placed(triples, dict(zip(axes, c, strict=True))) for c in itertools.product(*((t[0], t[2]) for t in axes))
+        )
+
+
+Triple = tuple[int, int, int]
+
+
+def _placed(triples: Mapping[str, Sequence[Triple]], chosen: Mapping[Triple, int]) -> Point:
+    return {name: tuple(chosen.get(t, t[0]) for t in each) for name, each in triples.items()}
