@@ -173,7 +173,7 @@ def test_a_failure_after_lowering_replays_from_the_beginning(
 
 
 def test_bisect_names_the_rule_and_the_node(model: Path, broken: None, capsys: Printed) -> None:
-    assert main(["bisect", str(model), "--outputs", "y", "--json"]) == 1
+    assert main(["bisect", str(model), "--outputs", "y", "--json"]) == 3
     found = json.loads(capsys.readouterr().out)["culprit"]
     assert found["action"] == "rule minus-is-plus at Sub node 'three' of graph 'main'"
     assert found["index"] < found["total"]
@@ -193,14 +193,14 @@ def test_bisect_of_a_good_model_and_on_given_data(model: Path, tmp_path: Path, b
 def test_bisect_asks_a_script(model: Path, tmp_path: Path, broken: None, capsys: Printed) -> None:
     script = tmp_path / "check.py"
     script.write_text("import pathlib, sys\nsys.exit(pathlib.Path(sys.argv[-1]).read_bytes().count(b'Sub') < 2)\n")
-    assert main(["bisect", str(model), "--check", str(script)]) == 1
+    assert main(["bisect", str(model), "--check", str(script)]) == 3
     assert "rule minus-is-plus at Sub node 'three'" in capsys.readouterr().out
     assert main(["bisect", str(model), "--check", "no_such_program_at_all"]) == 1
     assert "cannot be run" in capsys.readouterr().err
 
 
 def test_bisect_blames_a_pass_that_crashes(model: Path, broken: None, capsys: Printed) -> None:
-    assert main(["bisect", str(model), "--pipeline", "doomed"]) == 1
+    assert main(["bisect", str(model), "--pipeline", "doomed"]) == 3
     assert "pass acme-crash on graph 'main'" in capsys.readouterr().out
 
 

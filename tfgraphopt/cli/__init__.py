@@ -6,39 +6,28 @@ culprit or a problem was found), 130 interrupted.
 
 from __future__ import annotations
 
-import argparse
-import importlib
 import logging
 import os
 import sys
-from collections.abc import Callable, Sequence
+import tempfile
+from collections.abc import Sequence
 
-COMMANDS = ("optimize", "calibrate", "explain", "plugins", "passes", "reproduce", "bisect", "verify", "bench")
+LOG_LEVEL = "TF_CPP_MIN_LOG_LEVEL"
+WITHOUT_TENSORFLOW = frozenset({"completion"})
+"""Commands that answer without it."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    logging.getLogger("tensorflow").setLevel(logging.ERROR)  # deprecation notices about calls that are not the user's
-    parser = argparse.ArgumentParser(prog="tfgraphopt", description="TensorFlow graphs in, graphs with engines out.")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for name in COMMANDS:
-        module = importlib.import_module(f"tfgraphopt.cli.{name}")
-        command = commands.add_parser(name, help=module.HELP, description=module.__doc__)
-        module.add_arguments(command)
-        command.set_defaults(run=module.run)
-    options = parser.parse_args(arguments)
-    return _guarded(options.run, options)
-
-
-def _guarded(run: Callable[[argparse.Namespace], int], options: argparse.Namespace) -> int:
     from tfgraphopt.errors import TfGraphOptError
 
+    os.environ.setdefault(LOG_LEVEL, "2")
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)  # deprecation notices about calls that are not the user's
+    given = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        return run(options)
+        return _run(given)
     except TfGraphOptError as error:
-        notes = "".join(f"\n  note: {n}" for n in _notes(error))
-        print(f"tfgraphopt: error: {error}{notes}", file=sys.stderr)
+        _report(error, as_json="--json" in given)
         return 1
     except KeyboardInterrupt:
         print("tfgraphopt: interrupted", file=sys.stderr)
@@ -46,6 +35,55 @@ def _guarded(run: Callable[[argparse.Namespace], int], options: argparse.Namespa
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+
+
+def _run(given: Sequence[str]) -> int:
+    from tfgraphopt.cli.parser import build_parsers
+    from tfgraphopt.cli.settings import prepare, print_settings
+
+    parsers = build_parsers()
+    prepare(parsers, given)
+    options = parsers.program.parse_args(given)
+    if options.print_config:
+        sys.stdout.write(print_settings(options.command, parsers.commands[options.command], options))
+        return 0
+    if options.command not in WITHOUT_TENSORFLOW:
+        _import_tensorflow()
+    code: int = options.run(options)
+    return code
+
+
+def _import_tensorflow() -> None:
+    """Import TensorFlow without what its libraries print about drivers before they read TF_CPP_MIN_LOG_LEVEL.
+
+    All of it is shown when the import fails, and nothing is held back when the variable was set by the user.
+    """
+    if "tensorflow" in sys.modules or os.environ.get(LOG_LEVEL) != "2":
+        return
+    sys.stderr.flush()
+    standard_error = os.dup(2)
+    with tempfile.TemporaryFile() as said:
+        os.dup2(said.fileno(), 2)
+        try:
+            import tensorflow  # noqa: F401
+        except BaseException:
+            said.seek(0)
+            os.write(standard_error, said.read())
+            raise
+        finally:
+            os.dup2(standard_error, 2)
+            os.close(standard_error)
+
+
+def _report(error: BaseException, *, as_json: bool) -> None:
+    """The error on stderr; for programs that read JSON, on stdout as such too."""
+    from tfgraphopt.cli.common import print_json
+
+    notes = _notes(error)
+    print(f"tfgraphopt: error: {error}" + "".join(f"\n  note: {n}" for n in notes), file=sys.stderr)
+    if as_json:
+        parts = {key: getattr(error, key, "") for key in ("what", "where", "why", "hint")}
+        print_json({"error": {"kind": type(error).__name__, **parts, "notes": notes}})
 
 
 def _notes(error: BaseException) -> list[str]:

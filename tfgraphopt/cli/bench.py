@@ -28,37 +28,37 @@ HELP = "latency and throughput, original against optimised"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
-    parser.add_argument("model", nargs="?", default="", help="the original: frozen GraphDef or SavedModel directory")
+    parser.add_argument("model", nargs="?", default="", help=f"the original: {common.MODEL}")
     parser.add_argument("optimised", nargs="?", default="", help="its optimised form")
     parser.add_argument(
-        "--engine", action="append", default=[], type=Path, metavar="PLAN",
+        "--engine-file", "--engine", action="append", default=[], type=Path, metavar="PLAN",
         help="also time this serialised engine by itself, without TensorFlow (a plugin must know how); repeatable",
     )  # fmt: skip
     parser.add_argument("--xla", action="store_true", help="also time the original compiled by XLA")
     common.add_model_arguments(parser, positional=False)
     common.add_data_arguments(parser)
-    parser.add_argument("--seconds", type=float, default=5.0, metavar="S", help="to measure (default: %(default)s)")
-    parser.add_argument("--min-runs", type=int, default=20, metavar="N", help="measured runs at least (default: 20)")
-    parser.add_argument("--max-runs", type=int, default=10_000, metavar="N", help="and at most (default: 10000)")
-    parser.add_argument(
-        "--warmup", type=int, default=5, metavar="N",
-        help="unmeasured runs at least; more follow until latency falls no further (default: %(default)s)",
-    )  # fmt: skip
-    parser.add_argument(
-        "--warmup-seconds", type=float, default=30.0, metavar="S", help="for each at most (default: %(default)s)"
-    )
-    parser.add_argument(
-        "--concurrency", type=int, default=1, metavar="N", help="threads that call at once, for throughput (default: 1)"
-    )
-    parser.add_argument(
+    group = parser.add_argument_group("measuring")
+    for flag, kind, default, metavar, text in _NUMBERS:
+        group.add_argument(flag, type=kind, default=default, metavar=metavar, help=f"{text} (default: %(default)s)")
+    group.add_argument(
         "--threads", type=int, default=0, metavar="N", help="TensorFlow's own (default: as many as it likes)"
     )
-    parser.add_argument(
+    group.add_argument(
         "--min-speedup", type=float, metavar="X",
         help="exit code 3 unless the optimised model is surely (95 %%) at least X times as fast as the original",
     )  # fmt: skip
     common.add_plugin_arguments(parser)
     common.add_json_argument(parser)
+
+
+_NUMBERS: tuple[tuple[str, type, float, str, str], ...] = (
+    ("--seconds", float, 5.0, "S", "to measure, all together"),
+    ("--min-runs", int, 20, "N", "measured runs of each at least"),
+    ("--max-runs", int, 10_000, "N", "and at most"),
+    ("--warmup", int, 5, "N", "unmeasured runs of each at least; more follow until latency falls no further"),
+    ("--warmup-seconds", float, 30.0, "S", "of warming up one of them, at most"),
+    ("--concurrency", int, 1, "N", "threads that call at once when throughput is measured"),
+)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -97,7 +97,7 @@ def _contestants(options: argparse.Namespace, progress: Progress, stack: ExitSta
         stack.callback(contestant.close)
         made.append(contestant)
     if not made:
-        raise ConfigError("there is nothing to time", hint="name a model, or an engine with --engine PLAN")
+        raise ConfigError("there is nothing to time", hint="name a model, or an engine with --engine-file PLAN")
     return made
 
 
@@ -105,7 +105,7 @@ def _prepare(options: argparse.Namespace, progress: Progress) -> Iterable[Contes
     feeds: dict[str, Array] = read_feeds(options.data) if options.data is not None else {}
     if options.model:
         feeds = yield from _models(options, feeds, progress)
-    if options.engine:
+    if options.engine_file:
         yield from _engines(options, feeds)
 
 
@@ -130,7 +130,7 @@ def _engines(options: argparse.Namespace, feeds: dict[str, Array]) -> Iterable[C
 
     tables = common.load_plugins(options)
     shapes = {name: ranges[0].opt for name, ranges in common.shape_ranges(options.shape).items()}
-    for plan in options.engine:
+    for plan in options.engine_file:
         yield engine_by_itself(EngineRequest(plan, feeds, shapes, options.seed), tables)
 
 

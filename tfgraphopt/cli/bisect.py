@@ -42,19 +42,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--check", default="numeric", metavar="COMMAND",
         help="'numeric' (the default), or a command (or .py file) that gets a GraphDef's path and exits with 0 when it is good",
     )  # fmt: skip
-    parser.add_argument(
-        "--data", type=Path, metavar="FILE", help=".npz with an array for every input (default: random)"
-    )
-    parser.add_argument("--seed", type=int, default=0, help="of random inputs (default: %(default)s)")
+    common.add_data_arguments(parser, shapes=False)
     parser.add_argument(
         "--tolerance", type=float, default=1e-4, metavar="X",
         help="largest error of an output relative to its largest magnitude (default: %(default)s)",
     )  # fmt: skip
-    parser.add_argument("--json", action="store_true", help="print JSON")
+    common.add_json_argument(parser)
 
 
 def run(options: argparse.Namespace) -> int:
-    """Search and print; 0 when nothing is wrong, 1 when a culprit was found."""
+    """Search and print; 0 when nothing is wrong, 3 when a culprit was found."""
     from tfgraphopt.blame import blame
     from tfgraphopt.formats.load import load_model
 
@@ -68,7 +65,7 @@ def run(options: argparse.Namespace) -> int:
         common.print_json({"good": culprit is None, "culprit": None if culprit is None else attrs.asdict(culprit)})
     else:
         print("the optimised model is good" if culprit is None else f"the culprit is {culprit}")
-    return 0 if culprit is None else 1
+    return 0 if culprit is None else common.EXIT_NO
 
 
 def _judge(options: argparse.Namespace, model: LoadedModel) -> Judge:

@@ -14,13 +14,14 @@ from tfgraphopt.errors import ConfigError
 
 if TYPE_CHECKING:
     from tfgraphopt.cli.feeds import Array
+    from tfgraphopt.config import Config
 
 HELP = "record ranges of tensors on data, for INT8"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
-    parser.add_argument("model", nargs="?", default="", help="frozen GraphDef (.pb, .pbtxt) or SavedModel directory")
+    parser.add_argument("model", nargs="?", default="", help=common.MODEL)
     parser.add_argument(
         "data", nargs="*", help=".npz files (an array for every input) or .npy files (of the only input)"
     )
@@ -38,6 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     common.add_model_arguments(parser, positional=False)
     common.add_config_arguments(parser)
     common.add_plugin_arguments(parser)
+    common.add_json_argument(parser)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -52,6 +54,9 @@ def run(options: argparse.Namespace) -> int:
     data, lines = service.merge(options.merge or [options.output])
     if options.merge:
         write_atomically(options.output, data)
+    if options.json:
+        common.print_json({"output": str(options.output), "lines": list(lines)})
+        return 0
     for line in [*lines, f"written: {options.output}"]:
         print(line)
     return 0
@@ -67,15 +72,20 @@ def _calibrate(options: argparse.Namespace) -> None:
     with common.progress_bar() as progress:
         model = load_model(Path(options.model), options.outputs, options.signature, options.tags)
         given = common.config_of(options)
-        config = attrs.evolve(given, precision="int8", options={**given.options, "int8": _int8_options(options)})
+        config = attrs.evolve(given, precision="int8", options={**given.options, "int8": _int8_options(options, given)})
         batches = batches_of([Path(p) for p in options.data], options.batch)
         calibration_of(tables).calibrate(
             CalibrationRequest(model.graph_def, model.outputs, config, tables, batches, progress)
         )
 
 
-def _int8_options(options: argparse.Namespace) -> dict[str, object]:
-    found: dict[str, object] = {"save": options.output, "calibrator": options.calibrator, "early_stop": not options.all}
+def _int8_options(options: argparse.Namespace, given: Config) -> dict[str, object]:
+    found = {
+        **given.options.get("int8", {}),
+        "save": options.output,
+        "calibrator": options.calibrator,
+        "early_stop": not options.all,
+    }
     if options.samples:
         found["samples"] = options.samples
     if options.resume:

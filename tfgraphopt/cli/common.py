@@ -25,18 +25,18 @@ if TYPE_CHECKING:
 EXIT_NO = 3
 """The command did its work and the answer is no: a tolerance or a speed-up is missed, a culprit or a problem was found."""
 
+MODEL = "frozen GraphDef (.pb, .pbtxt) or SavedModel directory"
+
 
 def add_plugin_arguments(parser: argparse.ArgumentParser) -> None:
     """``--no-plugin``, ``--prefer``, ``--strict-plugins``."""
-    parser.add_argument("--no-plugin", action="append", default=[], metavar="NAME", help="do not load this plugin")
-    parser.add_argument(
-        "--prefer",
-        action="append",
-        default=[],
-        metavar="KEY=PLUGIN",
+    group = parser.add_argument_group("plugins")
+    group.add_argument("--no-plugin", action="append", default=[], metavar="NAME", help="do not load this plugin")
+    group.add_argument(
+        "--prefer", action="append", default=[], metavar="KEY=PLUGIN",
         help="whose item to take where two plugins claim one",
-    )
-    parser.add_argument("--strict-plugins", action="store_true", help="a broken plugin is an error")
+    )  # fmt: skip
+    group.add_argument("--strict-plugins", action="store_true", help="a broken plugin is an error")
 
 
 def load_plugins(options: argparse.Namespace) -> Tables:
@@ -49,15 +49,16 @@ def load_plugins(options: argparse.Namespace) -> Tables:
 
 def add_model_arguments(parser: argparse.ArgumentParser, *, positional: bool = True) -> None:
     """The model (unless the command declares it itself) and what of it is wanted."""
+    group = parser.add_argument_group("model")
     if positional:
-        parser.add_argument("model", help="frozen GraphDef (.pb, .pbtxt) or SavedModel directory")
-    parser.add_argument(
+        group.add_argument("model", help=MODEL)
+    group.add_argument(
         "--outputs", default="", metavar="A,B", help="nodes to fetch (default: the signature, or all ends)"
     )
-    parser.add_argument(
-        "--signature", default="serving_default", help="signature of a SavedModel (default: %(default)s)"
+    group.add_argument(
+        "--signature", default="serving_default", metavar="NAME", help="of a SavedModel (default: %(default)s)"
     )
-    parser.add_argument("--tags", default="serve", metavar="A,B", help="tags of a SavedModel (default: %(default)s)")
+    group.add_argument("--tags", default="serve", metavar="A,B", help="of a SavedModel (default: %(default)s)")
 
 
 def load_model(options: argparse.Namespace) -> LoadedModel:
@@ -76,18 +77,17 @@ def load_optimised(options: argparse.Namespace, path: str, original: LoadedModel
     return load(Path(path), outputs, options.signature, options.tags)
 
 
-def add_data_arguments(parser: argparse.ArgumentParser) -> None:
-    """``--data``, ``--seed``, ``--shape``: what goes into the model's inputs."""
-    parser.add_argument(
-        "--data", type=Path, metavar="FILE", help=".npz with an array for every input (default: random)"
-    )
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of random numbers (default: %(default)s)")
-    add_shape_argument(parser)
+def add_data_arguments(parser: argparse.ArgumentParser, *, shapes: bool = True) -> None:
+    """``--data``, ``--seed``, and unless the command has it already ``--shape``: what goes into the model's inputs."""
+    group = parser.add_argument_group("data")
+    group.add_argument("--data", type=Path, metavar="FILE", help=".npz with an array for every input (default: random)")
+    group.add_argument("--seed", type=int, default=0, metavar="N", help="of random numbers (default: %(default)s)")
+    if shapes:
+        _add_shape_argument(group)
 
 
-def add_shape_argument(parser: argparse.ArgumentParser) -> None:
-    """``--shape``."""
-    parser.add_argument(
+def _add_shape_argument(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
         "--shape", action="append", default=[], metavar="INPUT=MIN:OPT:MAX",
         help="shapes of an input, such as x=1x224x224x3:8x224x224x3:32x224x224x3; repeat for more inputs or profiles",
     )  # fmt: skip
@@ -100,26 +100,42 @@ def add_json_argument(parser: argparse.ArgumentParser) -> None:
 
 def add_config_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of :class:`tfgraphopt.Config`."""
-    parser.add_argument("--precision", default="fp32", type=str.lower, choices=PRECISIONS, help="default: %(default)s")
+    group = parser.add_argument_group("optimisation")
+    group.add_argument("--precision", default="fp32", type=str.lower, choices=PRECISIONS, help="default: %(default)s")
     engines = f"what runs segments: {', '.join(ENGINES)} or a plugin's (default: %(default)s)"
-    parser.add_argument("--engine", default="tensorrt", metavar="NAME", help=engines)
-    parser.add_argument(
-        "--max-batch-size", type=int, default=1, metavar="N", help="largest batch (default: %(default)s)"
+    group.add_argument("--engine", default="tensorrt", metavar="NAME", help=engines)
+    _add_shape_argument(group)
+    for flag, kind, default, metavar, text in _NUMBERS:
+        group.add_argument(flag, type=kind, default=default, metavar=metavar, help=f"{text} (default: %(default)s)")
+    group.add_argument(
+        "--deny-op", action="append", default=[], metavar="OP", help="keep this op in TensorFlow; repeatable"
     )
-    parser.add_argument(
-        "--workspace", type=int, default=1 << 30, metavar="BYTES", help="scratch memory (default: 1 GiB)"
-    )
-    parser.add_argument("--min-segment-size", type=int, default=3, metavar="N", help="default: %(default)s")
-    add_shape_argument(parser)
-    parser.add_argument("--deny-op", action="append", default=[], metavar="OP", help="keep this op in TensorFlow")
-    parser.add_argument(
-        "--deny-node", action="append", default=[], metavar="PATTERN", help="keep these nodes in TensorFlow"
-    )
-    parser.add_argument(
+    group.add_argument(
+        "--deny-node", action="append", default=[], metavar="PATTERN",
+        help="keep the nodes of this name (or shell pattern) in TensorFlow; repeatable",
+    )  # fmt: skip
+    group.add_argument(
         "--calibration", type=Path, metavar="FILE", help="statistics of `tfgraphopt calibrate`, for int8"
     )
-    parser.add_argument("--pipeline", help="pipeline text or name in place of the default one")
-    parser.add_argument("--strict", action="store_true", help="an engine that cannot be built is an error")
+    group.add_argument("--pipeline", metavar="TEXT", help="pipeline text or name in place of the default one")
+    group.add_argument("--strict", action="store_true", help="an engine that cannot be built is an error")
+    group.add_argument(
+        "--engine-dir", type=Path, metavar="DIR",
+        help="where plans too large for the GraphDef go (default: among the user's cached files)",
+    )  # fmt: skip
+    group.add_argument(
+        "--option", action="append", default=[], metavar="PLUGIN.KEY=VALUE",
+        help="an option of a plugin; the value is read as TOML, or else taken as text; repeatable",
+    )  # fmt: skip
+
+
+_NUMBERS: tuple[tuple[str, type, float, str, str], ...] = (
+    ("--max-batch-size", int, 1, "N", "largest batch, for inputs without --shape"),
+    ("--workspace", int, 1 << 30, "BYTES", "scratch memory an engine may use"),
+    ("--min-segment-size", int, 3, "N", "segments with fewer nodes that do work stay in TensorFlow"),
+    ("--build-timeout", float, 1800.0, "SECONDS", "for the build of one engine"),
+    ("--max-embedded-bytes", int, 1_900_000_000, "BYTES", "larger plans than fit are put beside the GraphDef"),
+)
 
 
 def config_of(options: argparse.Namespace) -> Config:
@@ -128,9 +144,35 @@ def config_of(options: argparse.Namespace) -> Config:
         precision=options.precision, engine=options.engine, max_batch_size=options.max_batch_size,
         max_workspace_size_bytes=options.workspace, minimum_segment_size=options.min_segment_size,
         input_shapes=shape_ranges(options.shape), denied_ops=options.deny_op, denied_nodes=options.deny_node,
-        pipeline=options.pipeline, strict=options.strict,
-        options={"int8": {"statistics": str(options.calibration)}} if options.calibration else {},
+        pipeline=options.pipeline, strict=options.strict, engine_dir=options.engine_dir,
+        build_timeout=options.build_timeout, max_embedded_bytes=options.max_embedded_bytes,
+        options=_plugin_options(options),
     )  # fmt: skip
+
+
+def _plugin_options(options: argparse.Namespace) -> dict[str, Any]:
+    """``PLUGIN.KEY=VALUE`` texts as a tree; ``--calibration`` is short for one of them."""
+    given = [*options.option, *([f"int8.statistics={options.calibration}"] if options.calibration else [])]
+    tree: dict[str, Any] = {}
+    for text in given:
+        name, value = _pair(text, "--option PLUGIN.KEY=VALUE")
+        *path, last = name.split(".")
+        place = tree
+        for part in path:
+            place = place.setdefault(part, {})
+            if not isinstance(place, dict):
+                raise ConfigError(f"--option {text!r}: {part!r} has a value already and can have no options")
+        place[last.replace("-", "_")] = _toml_value(value)
+    return tree
+
+
+def _toml_value(text: str) -> Any:
+    import tomllib
+
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
 
 
 def shape_ranges(texts: Sequence[str]) -> dict[str, list[ShapeRange]]:

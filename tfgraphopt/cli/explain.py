@@ -31,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--rule", metavar="NAME", help="why this rewrite rule fires or does not (tfgraphopt passes lists rules)"
     )
     parser.add_argument("--all", action="store_true", help="list converted nodes as well")
-    parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
+    common.add_json_argument(parser)
 
 
 def run(options: argparse.Namespace) -> int:

@@ -17,7 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     common.add_config_arguments(parser)
     common.add_plugin_arguments(parser)
     parser.add_argument("--report", type=Path, metavar="FILE", help="write the report as JSON")
-    parser.add_argument("--json", action="store_true", help="print the report as JSON instead of tables")
+    common.add_json_argument(parser)
     observing.add_arguments(parser)
 
 

@@ -21,7 +21,7 @@ HELP = "list passes, rewrite rules and pipelines"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     common.add_plugin_arguments(parser)
-    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    common.add_json_argument(parser)
 
 
 def run(options: argparse.Namespace) -> int:

@@ -16,7 +16,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     common.add_plugin_arguments(parser)
     parser.add_argument("--all", action="store_true", help="list every contribution by name, not only the first ones")
-    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    common.add_json_argument(parser)
 
 
 def run(options: argparse.Namespace) -> int:

@@ -16,7 +16,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--dump", type=Path, metavar="DIR", help="write the IR after every pass that changes it, and the difference"
     )
-    parser.add_argument("--json", action="store_true", help="print JSON")
+    common.add_json_argument(parser)
     common.add_plugin_arguments(parser)
 
 

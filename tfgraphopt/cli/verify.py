@@ -47,7 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--save-ranges", type=Path, metavar="FILE", help="write the measured ranges (implies --measure)"
     )
-    parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
+    common.add_json_argument(parser)
 
 
 def run(options: argparse.Namespace) -> int:
