@@ -43,24 +43,9 @@ class Errors:
     @classmethod
     def between(cls, made: Array, expected: Array) -> Errors:
         """The errors of ``made`` against ``expected``, arrays of one shape; unequal integers are infinitely far."""
-        a, b = np.asarray(made), np.asarray(expected)
-        if not (np.issubdtype(b.dtype, np.floating) or b.dtype.kind == "V"):
-            equal = np.array_equal(a, b)
-            return EXACT if equal else cls(np.inf, np.inf, 0.0, -np.inf, int((a != b).sum()))
-        return cls._of_floats(a.astype(np.float64), b.astype(np.float64))
-
-    @classmethod
-    def _of_floats(cls, a: Array, b: Array) -> Errors:
-        same = (a == b) | (np.isnan(a) & np.isnan(b))  # infinities where infinities belong are right
-        bad = int((~np.isfinite(a) & ~same).sum() + (~np.isfinite(b) & ~same & np.isfinite(a)).sum())
-        if bad:
-            return cls(np.inf, np.inf, 0.0, -np.inf, bad)
-        a, b = np.where(np.isfinite(b), a, 0.0), np.where(np.isfinite(b), b, 0.0)
-        largest, noise = float(np.abs(a - b).max(initial=0.0)), float(np.square(a - b).sum())
-        power, norms = float(np.square(b).sum()), float(np.linalg.norm(a) * np.linalg.norm(b))
-        relative = largest / max(float(np.abs(b).max(initial=0.0)), 1e-30)
-        snr = np.inf if noise == 0 else float(10 * np.log10(max(power, 1e-300) / noise))
-        return cls(largest, relative, float(np.vdot(a, b)) / norms if norms else 1.0, snr)
+        sums = ErrorSums()
+        sums.add(made, expected)
+        return sums.errors
 
     def within(self, tolerance: float) -> bool:
         """Whether the relative error is at most ``tolerance``."""
@@ -68,6 +53,56 @@ class Errors:
 
 
 EXACT = Errors(0.0, 0.0, 1.0, np.inf)
+NONE_RIGHT = Errors(np.inf, np.inf, 0.0, -np.inf)
+
+
+@attrs.define(slots=True)
+class ErrorSums:
+    """Errors over any number of batches, as if they were one array: :meth:`add` each, then read :attr:`errors`.
+
+    Memory does not grow with the batches. Cosine and SNR are those of all elements together.
+    """
+
+    bad: int = 0
+    largest: float = 0.0
+    magnitude: float = 0.0
+    noise: float = 0.0
+    power: float = 0.0
+    made_power: float = 0.0
+    product: float = 0.0
+
+    def add(self, made: Array, expected: Array) -> None:
+        """Add one batch: arrays of one shape; unequal integers, texts or truth values are infinitely far."""
+        a, b = np.asarray(made), np.asarray(expected)
+        if np.issubdtype(b.dtype, np.complexfloating):
+            a, b = (np.stack([x.real, x.imag]) for x in (a, b))
+        if np.issubdtype(b.dtype, np.floating) or b.dtype.kind == "V":
+            self._add_floats(a.astype(np.float64), b.astype(np.float64))
+        else:
+            self.bad += int((a != b).sum())
+
+    def _add_floats(self, a: Array, b: Array) -> None:
+        same = (a == b) | (np.isnan(a) & np.isnan(b))  # infinities where infinities belong are right
+        self.bad += int(((~np.isfinite(a) | ~np.isfinite(b)) & ~same).sum())
+        finite = np.isfinite(a) & np.isfinite(b)
+        a, b = np.where(finite, a, 0.0), np.where(finite, b, 0.0)
+        self.largest = max(self.largest, float(np.abs(a - b).max(initial=0.0)))
+        self.magnitude = max(self.magnitude, float(np.abs(b).max(initial=0.0)))
+        self.noise += float(np.square(a - b).sum())
+        self.power += float(np.square(b).sum())
+        self.made_power += float(np.square(a).sum())
+        self.product += float(np.vdot(a, b))
+
+    @property
+    def errors(self) -> Errors:
+        """What all batches together are off by."""
+        if self.bad:
+            return attrs.evolve(NONE_RIGHT, bad=self.bad)
+        norms = float(np.sqrt(self.power) * np.sqrt(self.made_power))
+        snr = np.inf if self.noise == 0 else float(10 * np.log10(max(self.power, 1e-300) / self.noise))
+        return Errors(
+            self.largest, self.largest / max(self.magnitude, 1e-30), self.product / norms if norms else 1.0, snr
+        )
 
 
 @attrs.frozen(slots=True)
