@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -81,6 +82,16 @@ def test_the_tutorial_quotes_the_distribution_that_is_tested() -> None:
         assert (ACME / file).read_text() == code, f"docs/tutorial/plugin.md and tests/third_party/acme_tf/{file} differ"
     modules = {p.relative_to(ACME).as_posix() for p in (ACME / "acme_tf").iterdir() if p.suffix in (".py", ".cc")}
     assert modules <= set(quoted)
+
+
+@pytest.mark.slow
+def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "sphinx", "-q", "-n", "-W", "--keep-going", "-b", "html"]
+    done = subprocess.run(
+        [*command, str(ROOT / "docs"), str(tmp_path)], capture_output=True, text=True, timeout=300, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "tfgraphopt_trt_converters" in (tmp_path / "reference" / "hooks.html").read_text()
 
 
 def test_the_runner_sees_what_a_reader_would_run(tmp_path: Path) -> None:
