@@ -12,16 +12,19 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from generated_api import api_page
+
 from tfgraphopt import plugins
 from tfgraphopt.plugins import Tables
 
 
 def write_pages(folder: Path) -> None:
-    """Write hooks.md, passes.md and ops.md into ``folder``."""
+    """Write api.md, hooks.md, passes.md and ops.md into ``folder``."""
     tables = plugins.load(strict=True)
     folder.mkdir(exist_ok=True)
     for name, make in (("hooks", hooks_page), ("passes", passes_page), ("ops", ops_page)):
         (folder / f"{name}.md").write_text("\n".join(make(tables)) + "\n")
+    (folder / "api.md").write_text("\n".join(api_page()) + "\n")
 
 
 def hooks_page(tables: Tables) -> Iterable[str]:
