@@ -78,7 +78,7 @@ def passes_page(tables: Tables) -> Iterable[str]:
     """Every pass with its options, order and the default pipeline."""
     from tfgraphopt.cli.passes import describe
     from tfgraphopt.config import Config
-    from tfgraphopt.optimize import pipeline_of
+    from tfgraphopt.optimization import pipeline_of
 
     yield from (
         "# Passes",

@@ -10,7 +10,7 @@ from tfgraphopt.hookspecs import hookimpl
 
 if TYPE_CHECKING:
     from tfgraphopt.classic import calib_graph_to_infer_graph, create_inference_graph
-    from tfgraphopt.optimize import Result, optimize_graph_def
+    from tfgraphopt.optimization import Result, optimize, optimize_graph_def
     from tfgraphopt.passes import Pass
     from tfgraphopt.pipeline import Pipeline
     from tfgraphopt.profiling import shape_ranges
@@ -20,8 +20,9 @@ __version__ = "0.1.0"
 _LAZY = {
     "calib_graph_to_infer_graph": "tfgraphopt.classic",
     "create_inference_graph": "tfgraphopt.classic",
-    "optimize_graph_def": "tfgraphopt.optimize",
-    "Result": "tfgraphopt.optimize",
+    "optimize": "tfgraphopt.optimization",
+    "optimize_graph_def": "tfgraphopt.optimization",
+    "Result": "tfgraphopt.optimization",
     "Pass": "tfgraphopt.passes",
     "Pipeline": "tfgraphopt.pipeline",
     "shape_ranges": "tfgraphopt.profiling",
@@ -29,7 +30,7 @@ _LAZY = {
 
 __all__ = [
     "Config", "Pass", "Pipeline", "Result", "ShapeRange", "TfGraphOptError", "calib_graph_to_infer_graph",
-    "create_inference_graph", "hookimpl", "optimize_graph_def", "shape_ranges",
+    "create_inference_graph", "hookimpl", "optimize", "optimize_graph_def", "shape_ranges",
 ]  # fmt: skip
 
 

@@ -10,7 +10,7 @@ from tfgraphopt.config import Config
 from tfgraphopt.errors import ConfigError, TfGraphOptError
 from tfgraphopt.graphdef import GraphDef, export_graph_def
 from tfgraphopt.instruments import Bisect, Culprit, bisect
-from tfgraphopt.optimize import optimize_graph_def
+from tfgraphopt.optimization import optimize_graph_def
 from tfgraphopt.plugins import Tables
 from tfgraphopt.running import load_unknown_ops
 from tfgraphopt.testing.compare import Array, RunFailed, run

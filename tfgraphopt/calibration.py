@@ -13,7 +13,7 @@ from tfgraphopt.errors import PluginError
 
 if TYPE_CHECKING:
     from tfgraphopt.graphdef import GraphDef
-    from tfgraphopt.optimize import Result
+    from tfgraphopt.optimization import Result
     from tfgraphopt.plugins import Tables
 
 HOOK = "tfgraphopt_calibrations"

@@ -9,7 +9,7 @@ from tfgraphopt import plugins
 from tfgraphopt.calibration import calibration_of
 from tfgraphopt.config import Config, ShapeRange
 from tfgraphopt.graphdef import GraphDef
-from tfgraphopt.optimize import Progress, _silent, optimize_graph_def
+from tfgraphopt.optimization import Progress, _silent, optimize_graph_def
 
 
 def create_inference_graph(

@@ -12,7 +12,7 @@ from tfgraphopt.config import Config
 from tfgraphopt.errors import ConfigError
 from tfgraphopt.graphdef import GraphDef, import_graph_def
 from tfgraphopt.instruments import Verify
-from tfgraphopt.optimize import op_table, pipeline_of
+from tfgraphopt.optimization import op_table, pipeline_of
 from tfgraphopt.passes import Context, Pass, PassManager
 from tfgraphopt.pipeline import Pipeline, flatten, solve
 from tfgraphopt.plugins import Tables

@@ -68,6 +68,10 @@ def _default(field: attrs.Attribute[Any]) -> Any:
     return field.default
 
 
+ENDPOINT = "endpoint"
+"""The fact that tells which one of a model's callables (0, 1, ...) is being optimised; absent where there is only one."""
+
+
 @attrs.define(slots=True, eq=False)
 class Context:
     """What a pass may use: the module, the caller's configuration, the plugins' tables and the report it writes into.

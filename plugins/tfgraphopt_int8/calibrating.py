@@ -13,7 +13,7 @@ from tfgraphopt.config import Config
 from tfgraphopt.errors import ConfigError
 from tfgraphopt.graphdef import GraphDef, import_graph_def
 from tfgraphopt.instruments import Verify
-from tfgraphopt.optimize import Result, op_table, optimize_graph_def, pipeline_of
+from tfgraphopt.optimization import Result, op_table, optimize_graph_def, pipeline_of
 from tfgraphopt.passes import Context, PassManager, Step
 from tfgraphopt.plugins import Tables
 from tfgraphopt.report import Report

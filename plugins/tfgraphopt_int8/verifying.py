@@ -11,7 +11,7 @@ from tfgraphopt.graphdef import import_graph_def
 from tfgraphopt.instruments import Verify
 from tfgraphopt.ir import Graph, Value
 from tfgraphopt.ir.tensor import Array
-from tfgraphopt.optimize import Result, op_table, pipeline_of
+from tfgraphopt.optimization import Result, op_table, pipeline_of
 from tfgraphopt.passes import Context, PassManager
 from tfgraphopt.report import Report
 from tfgraphopt.verification import Culprit, Errors, Verification, VerifyRequest

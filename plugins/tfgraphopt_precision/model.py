@@ -11,7 +11,7 @@ from tfgraphopt.errors import ConfigError
 from tfgraphopt.graphdef import GraphDef, export_graph_def
 from tfgraphopt.ir import Graph, Module, Node, Value
 from tfgraphopt.ir.tensor import Array
-from tfgraphopt.optimize import Result
+from tfgraphopt.optimization import Result
 from tfgraphopt.regions import inline
 from tfgraphopt_precision.observing import as_hardware
 from tfgraphopt_trt.engine_nodes import OPS, body_of

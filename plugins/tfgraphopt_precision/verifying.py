@@ -8,7 +8,7 @@ import attrs
 
 from tfgraphopt.ir import Graph
 from tfgraphopt.ir.tensor import Array
-from tfgraphopt.optimize import optimize_graph_def
+from tfgraphopt.optimization import optimize_graph_def
 from tfgraphopt.verification import Culprit, Errors, Verification, VerifyRequest
 from tfgraphopt_precision.culprits import contributions, smallest
 from tfgraphopt_precision.deciding import Decider

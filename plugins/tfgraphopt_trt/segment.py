@@ -11,7 +11,7 @@ import attrs
 from tfgraphopt.config import Config
 from tfgraphopt.ir import Attrs, FuncRef, Graph, Node, Value
 from tfgraphopt.ir.pack import fingerprint
-from tfgraphopt.passes import Context, Pass
+from tfgraphopt.passes import ENDPOINT, Context, Pass
 from tfgraphopt.regions import Outlined, outline
 from tfgraphopt.report import SegmentReport, Verdict
 from tfgraphopt.transforms.dead_code import erase_dead
@@ -59,7 +59,7 @@ class Segment(Pass):
         _settle_constants(graph, verdicts, {n for g in kept for n in g})
         points = ProfilePoints.of(graph, kept, ctx.config) if kept else ProfilePoints()
         op = chosen_kind(ctx).op
-        run = _run_number(graph, op)
+        run = _run_number(graph, op, ctx.facts.get(ENDPOINT, 0))
         for index, group in enumerate(kept):
             _outline(graph, group, ctx, f"{op}_{run:03d}_{index:03d}", verdicts, points)
         ctx.report.verdicts.update((v.node, v) for v in verdicts.values())
@@ -105,10 +105,13 @@ def _settle_constants(graph: Graph, verdicts: dict[Node, Verdict], members: set[
             )
 
 
-def _run_number(graph: Graph, op: str) -> int:
-    """The first number under which no engine of this graph is named yet (an optimised graph may be optimised again)."""
+def _run_number(graph: Graph, op: str, first: int) -> int:
+    """The first number under which no engine of this graph is named yet (an optimised graph may be optimised again).
+
+    Every endpoint of a model begins with its own number, so that counters tell their engines apart.
+    """
     taken = {n.name[len(op) + 1 :][:3] for n in graph if n.name.startswith(op + "_")}
-    return next(i for i in range(1000) if f"{i:03d}" not in taken)
+    return next(i for i in range(first, first + 1000) if f"{i:03d}" not in taken)
 
 
 def _outline(

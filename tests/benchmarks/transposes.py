@@ -20,7 +20,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfgraphopt import Config, ShapeRange
-from tfgraphopt.optimize import Result, optimize_graph_def
+from tfgraphopt.optimization import Result, optimize_graph_def
 from tfgraphopt_trt.layers import layer_map
 from tfgraphopt_trt.meaning import evaluate
 from zoo import keras_models

@@ -11,7 +11,7 @@ import numpy as np
 
 import tfgraphopt as tgo
 from tfgraphopt.files import write_atomically
-from tfgraphopt.optimize import Progress
+from tfgraphopt.optimization import Progress
 from zoo import pretrained
 from zoo.frozen import FrozenModel
 

@@ -15,7 +15,7 @@ from tfgraphopt import plugins
 from tfgraphopt.config import Config
 from tfgraphopt.graphdef import GraphDef
 from tfgraphopt.ir import Node
-from tfgraphopt.optimize import Result, optimize_graph_def
+from tfgraphopt.optimization import Result, optimize_graph_def
 from tfgraphopt.verification import Verification, VerifyRequest
 from tfgraphopt_layout.rules import pointwise_rule
 from tfgraphopt_openvino.mapping import OpenVinoLayer, Writer

@@ -10,7 +10,7 @@ import tensorflow as tf
 from main_job.jobs import Array, in_function, in_session
 
 from tfgraphopt import Config, Result, plugins
-from tfgraphopt.optimize import optimize_graph_def
+from tfgraphopt.optimization import optimize_graph_def
 from tfgraphopt_trt.layers import layer_map
 from tfgraphopt_trt.meaning import evaluate
 

@@ -16,7 +16,7 @@ from tfgraphopt import Config, plugins
 from tfgraphopt.errors import ConfigError
 from tfgraphopt.hookspecs import hookimpl
 from tfgraphopt.ir import Graph, constant_of
-from tfgraphopt.optimize import optimize_graph_def
+from tfgraphopt.optimization import optimize_graph_def
 from tfgraphopt_int8 import Calibrator, QuantRule, read_cache, write_cache
 from tfgraphopt_int8.calibrating import calibration_graph, recorded
 from tfgraphopt_int8.int8 import CALIBRATORS_HOOK

@@ -14,7 +14,7 @@ from tfgraphopt import Config, hookimpl, plugins
 from tfgraphopt.errors import ConfigError
 from tfgraphopt.graphdef import GraphDef
 from tfgraphopt.ir import DType, Graph, OpTable, Shape, TensorType
-from tfgraphopt.optimize import Result, optimize_graph_def
+from tfgraphopt.optimization import Result, optimize_graph_def
 from tfgraphopt_layout import axis_rule
 from tfgraphopt_layout.layout import RULES_HOOK, lay_out
 from tfgraphopt_trt.layerdef import LayerDef

@@ -19,7 +19,7 @@ from tfgraphopt.errors import ConfigError
 
 if TYPE_CHECKING:
     from tfgraphopt.formats.load import LoadedModel
-    from tfgraphopt.optimize import Progress
+    from tfgraphopt.optimization import Progress
     from tfgraphopt.plugins import Tables
 
 EXIT_NO = 3

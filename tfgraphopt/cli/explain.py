@@ -37,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Judge the model and print."""
     from tfgraphopt.formats.load import load_model
-    from tfgraphopt.optimize import optimize_graph_def
+    from tfgraphopt.optimization import optimize_graph_def
     from tfgraphopt.tables import detail_tables, reason_table, segment_table, summary_lines, verdict_table
 
     config = attrs.evolve(common.config_of(options), engine="none")

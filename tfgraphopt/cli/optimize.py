@@ -27,7 +27,7 @@ def run(options: argparse.Namespace) -> int:
 
     from tfgraphopt.files import write_atomically
     from tfgraphopt.formats.load import load_model
-    from tfgraphopt.optimize import optimize_graph_def
+    from tfgraphopt.optimization import optimize_graph_def
     from tfgraphopt.tables import segment_table, summary_lines
 
     config = common.config_of(options)

@@ -27,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Print the passes, rules and pipelines of the loaded plugins."""
     from tfgraphopt.config import Config
-    from tfgraphopt.optimize import pipeline_of
+    from tfgraphopt.optimization import pipeline_of
 
     tables = common.load_plugins(options)
     owned = tables.by_key.get("tfgraphopt_passes", {})

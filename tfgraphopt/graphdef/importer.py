@@ -35,6 +35,11 @@ else:
 _LOOP_OPS = frozenset({"NextIteration", "RefNextIteration"})
 
 
+def is_graph_def(model: object) -> bool:
+    """Whether ``model`` is a GraphDef."""
+    return isinstance(model, graph_pb2.GraphDef)
+
+
 def import_graph_def(
     graph_def: GraphDef, outputs: Sequence[str] | None = None, *, ops: OpTable | None = None, copy: bool = False
 ) -> Module:

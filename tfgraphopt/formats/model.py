@@ -1,0 +1,52 @@
+"""What every format gives the optimiser, and what it takes back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Protocol
+
+import attrs
+
+from tfgraphopt.ir import Module, OpTable
+
+EXAMPLE = 8
+
+
+@attrs.frozen(slots=True)
+class Endpoint:
+    """One callable of a model as a graph of its own.
+
+    Attributes:
+        name: a signature's name, or the path of a function from the model's root.
+        module: its graph; variables that it only reads are constants. It may be optimised in place.
+        inputs: the nodes to feed, by their structured names.
+        outputs: the tensors to fetch, by their structured names.
+        notes: what its users should know.
+    """
+
+    name: str
+    module: Module = attrs.field(repr=False)
+    inputs: Mapping[str, str]
+    outputs: Mapping[str, str]
+    notes: Sequence[str] = ()
+
+
+class Model(Protocol):
+    """A model in some format."""
+
+    def endpoints(self, ops: OpTable, wanted: Sequence[str] | None) -> Sequence[Endpoint]:
+        """Its callables: those named, or every signature.
+
+        Raises:
+            GraphDefError: there is none of that name, or its graph cannot be read.
+        """
+
+    def write(self, directory: Path, optimised: Mapping[str, Endpoint]) -> None:
+        """Write it as a SavedModel into the empty ``directory``, with the optimised endpoints in place of its own."""
+
+
+def shown(names: Sequence[str]) -> str:
+    """Some names for a message."""
+    rest = f" and {len(names) - EXAMPLE} more" if len(names) > EXAMPLE else ""
+    return ", ".join(names[:EXAMPLE]) + rest or "none"
