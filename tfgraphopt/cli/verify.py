@@ -135,7 +135,7 @@ def _batches(options: argparse.Namespace, model: LoadedModel) -> Iterable[Mappin
 
 
 def _only_input(model: LoadedModel) -> str:
-    names = [n.name for n in model.graph_def.node if n.op == "Placeholder"]
+    names: list[str] = [n.name for n in model.graph_def.node if n.op == "Placeholder"]
     if len(names) != 1:
         raise ConfigError("a .npy file is for models with one input", hint=f"this one has {', '.join(names)}: use .npz")
     return names[0]
