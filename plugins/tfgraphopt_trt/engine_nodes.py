@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import attrs
@@ -19,6 +19,8 @@ from tfgraphopt_trt.profiles import Profile
 
 PROFILES = "trt.profiles"
 OPS = ("TRTEngineOp", "TfgraphoptEngineOp")
+HOST_INPUTS = "_input_hostmem"
+"""An attribute that TensorFlow knows for every op: these inputs are in host memory, also where the node is on a GPU."""
 
 
 def op_def(name: str) -> OpDef:
@@ -74,10 +76,21 @@ def profiles_of(name: str, ctx: Context) -> Sequence[Profile]:
     return profiles
 
 
-def set_plan(call: Node, plan: bytes, digest: str) -> None:
-    """Put a plan into its node; ``digest`` is its SHA-256 (hex)."""
+def set_plan(call: Node, plan: bytes, digest: str, host_inputs: Iterable[int] = ()) -> None:
+    """Put a plan into its node.
+
+    Args:
+        call: the engine node.
+        plan: the serialised engine.
+        digest: its SHA-256 (hex).
+        host_inputs: inputs that the engine reads in host memory (shape tensors). TensorFlow then registers them as such
+            for this node: what computes a shape on the host hands it over without a copy.
+    """
     call.set_attr("serialized_segment", plan)
     call.set_attr("plan_digest", digest)
+    on_host = tuple(sorted(host_inputs))
+    if on_host:
+        call.set_attr(HOST_INPUTS, on_host)
 
 
 def put_back(call: Node, ctx: Context, reason: str) -> None:

@@ -57,7 +57,7 @@ class BuildEngines(Pass):
                 raise
             put_back(call, ctx, str(error))
             return
-        set_plan(call, result.plan, result.sha256)
+        set_plan(call, result.plan, result.sha256, result.shape_inputs)
         _record(segment, result)
 
 

@@ -2,8 +2,10 @@
 //
 // A call takes TensorFlow's stream, the inputs where they are, outputs and scratch from TensorFlow's allocator, and a context from the engine's
 // pool. Where no engine can run, the TensorFlow body of the segment runs in its place; that is counted, said once, and refused in strict mode.
+#include <cstddef>
 #include <cstdlib>
 #include <cstring>
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -71,13 +73,33 @@ bool FallbackForbidden() {
 struct CallDevice {
   TfgoDevice device{TFGO_DEVICE_CPU, 0};
   void* stream = nullptr;
+  stream_executor::StreamExecutor* executor = nullptr;  // lives as long as the process
 };
 
 CallDevice DeviceOf(OpKernelContext* context) {
   tensorflow::DeviceContext* on = context->op_device_context();
   stream_executor::Stream* stream = on ? on->stream() : nullptr;
   if (!stream) return {};
-  return {{TFGO_DEVICE_CUDA, stream->parent()->device_ordinal()}, stream->platform_specific_handle().stream};
+  return {{TFGO_DEVICE_CUDA, stream->parent()->device_ordinal()}, stream->platform_specific_handle().stream, stream->parent()};
+}
+
+// Makes the device's context current while the result lives. StreamExecutor::Activate is younger than TensorFlow 2.18: there it does nothing.
+template <typename Executor>
+auto Activated(Executor* executor, int) -> decltype(executor->Activate()) {
+  return executor->Activate();
+}
+template <typename Executor>
+std::nullptr_t Activated(Executor*, long) {
+  return nullptr;
+}
+
+Place PlaceOf(const CallDevice& at) {
+  if (!at.executor) return {at.device, [](const std::function<void()>& work) { work(); }};
+  return {at.device, [executor = at.executor](const std::function<void()>& work) {
+            [[maybe_unused]] const auto current = Activated(executor, 0);
+            executor->SynchronizeAllActivity();
+            work();
+          }};
 }
 
 // Fills a TfgoTensor; false where the rank is beyond the ABI.
@@ -144,7 +166,7 @@ class EngineOp : public tensorflow::AsyncOpKernel {
   std::optional<Refusal> RunEngine(OpKernelContext* context) {
     const CallDevice at = DeviceOf(context);
     std::optional<Refusal> refusal;
-    const std::shared_ptr<Engine> engine = HeldEngine(at.device, &refusal);
+    const std::shared_ptr<Engine> engine = HeldEngine(at, &refusal);
     if (!engine) return refusal;
     std::vector<TfgoTensor> inputs(context->num_inputs());
     if ((refusal = CheckInputs(context, *engine, at, &inputs))) return refusal;
@@ -154,7 +176,7 @@ class EngineOp : public tensorflow::AsyncOpKernel {
   }
 
   // The engine of this kernel, made on the first call; asked again only when a runtime was registered or unregistered since.
-  std::shared_ptr<Engine> HeldEngine(const TfgoDevice& device, std::optional<Refusal>* refusal) {
+  std::shared_ptr<Engine> HeldEngine(const CallDevice& at, std::optional<Refusal>* refusal) {
     const uint64_t now = RuntimeTable::Global().generation();
     {
       tensorflow::tf_shared_lock lock(held_mutex_);
@@ -166,7 +188,7 @@ class EngineOp : public tensorflow::AsyncOpKernel {
       if (held_.generation == now) return *refusal = held_.refusal, held_.engine;
     }
     Held fresh{now, nullptr, std::nullopt};
-    fresh.engine = MakeEngine(device, &fresh.refusal);
+    fresh.engine = MakeEngine(at, &fresh.refusal);
     *refusal = fresh.refusal;
     std::shared_ptr<Engine> engine = fresh.engine;
     tensorflow::mutex_lock lock(held_mutex_);
@@ -174,14 +196,14 @@ class EngineOp : public tensorflow::AsyncOpKernel {
     return engine;  // the former engine goes with `fresh`, which is destroyed after the lock
   }
 
-  std::shared_ptr<Engine> MakeEngine(const TfgoDevice& device, std::optional<Refusal>* refusal) {
+  std::shared_ptr<Engine> MakeEngine(const CallDevice& at, std::optional<Refusal>* refusal) {
     if (plan_.serialized.empty() && plan_.path.empty()) return *refusal = Refusal{kNoPlan, ""}, nullptr;
     const auto runtime = RuntimeTable::Global().Find(runtime_);
     if (!runtime) return *refusal = Refusal{kNoRuntime, "\"" + runtime_ + "\""}, nullptr;
     Plan plan;
     if ((*refusal = ReadPlan(plan_, &plan))) return nullptr;
     Refusal why;
-    auto engine = EngineTable::Global().Get(runtime, plan.digest, plan.bytes, device, counters_.get(), &why);
+    auto engine = EngineTable::Global().Get(runtime, plan.digest, plan.bytes, PlaceOf(at), counters_.get(), &why);
     if (!engine) return *refusal = why, nullptr;
     *refusal = CheckSignature(*engine);
     return *refusal ? nullptr : engine;

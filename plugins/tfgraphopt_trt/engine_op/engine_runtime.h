@@ -16,7 +16,10 @@
 //   contexts of one engine. Never concurrently on one context.
 // - On a GPU the device's context is current during create_engine, create_context and enqueue. enqueue must not wait for the device: a context
 //   is handed to the next call on the same stream as soon as enqueue has returned, and is never used on two streams.
-// - Pointers in arguments are valid during the call only, except device memory in enqueue, which is valid in stream order.
+// - destroy_context and destroy_engine are called when the device has finished all work put on it.
+// - Pointers in arguments are valid during the call only, except device memory in enqueue, which is valid in stream order. A tensor with no
+//   elements may have a NULL pointer.
+// - Outputs in host memory are complete when enqueue returns: nobody waits for the stream before reading them.
 // - A function that fails writes a text into `message` (tfgo_say) and returns a status, or NULL where it returns a handle. The op then runs the
 //   TensorFlow body of the segment. No function may throw or exit.
 // - Fields are only ever added at the end of a struct; `struct_size` says which are there. A change of meaning raises TFGO_ENGINE_ABI_VERSION.

@@ -123,29 +123,34 @@ ContextLease::~ContextLease() {
   if (context_) engine_->Return(profile_, stream_, context_);
 }
 
-Engine::Engine(std::shared_ptr<Runtime> runtime, void* handle) : runtime_(std::move(runtime)), handle_(handle) { ++live_engines; }
+Engine::Engine(std::shared_ptr<Runtime> runtime, const Place& place, void* handle)
+    : runtime_(std::move(runtime)), place_(place), handle_(handle) {
+  ++live_engines;
+}
 
 Engine::~Engine() {
-  const TfgoRuntime& table = runtime_->table();
-  for (auto& [key, contexts] : pool_) {
-    for (void* context : contexts) {
-      if (!runtime_->abandoned()) Guarded(0, nullptr, [&] { return table.destroy_context(context), 0; });
-      --live_contexts;
-    }
-  }
-  if (!runtime_->abandoned()) Guarded(0, nullptr, [&] { return table.destroy_engine(handle_), 0; });
+  if (!runtime_->abandoned()) place_.quietly([this] { Destroy(); });
+  for (const auto& [key, contexts] : pool_) live_contexts -= static_cast<int64_t>(contexts.size());
   --live_engines;
 }
 
-std::shared_ptr<Engine> Engine::Create(std::shared_ptr<Runtime> runtime, std::string_view plan, const TfgoDevice& device, Refusal* refusal) {
+void Engine::Destroy() {
+  const TfgoRuntime& table = runtime_->table();
+  for (const auto& [key, contexts] : pool_)
+    for (void* context : contexts) Guarded(0, nullptr, [&] { return table.destroy_context(context), 0; });
+  Guarded(0, nullptr, [&] { return table.destroy_engine(handle_), 0; });
+}
+
+std::shared_ptr<Engine> Engine::Create(std::shared_ptr<Runtime> runtime, std::string_view plan, const Place& place, Refusal* refusal) {
   Message message;
   const TfgoRuntime& table = runtime->table();
-  void* handle = Guarded<void*>(nullptr, message.raw(), [&] { return table.create_engine(table.self, plan.data(), plan.size(), &device, message.raw()); });
+  void* handle =
+      Guarded<void*>(nullptr, message.raw(), [&] { return table.create_engine(table.self, plan.data(), plan.size(), &place.device, message.raw()); });
   if (!handle) {
     *refusal = {kPlanRefused, message.Text()};
     return nullptr;
   }
-  std::shared_ptr<Engine> engine(new Engine(std::move(runtime), handle));
+  std::shared_ptr<Engine> engine(new Engine(std::move(runtime), place, handle));
   std::string why;
   if (!engine->Describe(&why)) {
     *refusal = {kPlanRefused, why};
@@ -196,9 +201,11 @@ std::shared_ptr<const Resolution> Engine::AskResolution(const std::vector<TfgoTe
   answer->outputs.assign(output_dtypes_.size(), TfgoTensor{});
   for (size_t i = 0; i < output_dtypes_.size(); ++i) answer->outputs[i].dtype = output_dtypes_[i];
   TfgoResolution raw{sizeof(TfgoResolution), 0, 0, answer->outputs.data()};
+  std::vector<TfgoTensor> readable = inputs;
+  for (TfgoTensor& tensor : readable) tensor.data = tensor.on_host ? tensor.data : nullptr;
   Message message;
   answer->status = Guarded<int32_t>(TFGO_ERROR, message.raw(), [&] {
-    return runtime_->table().resolve(handle_, inputs.data(), static_cast<int32_t>(inputs.size()), &raw, message.raw());
+    return runtime_->table().resolve(handle_, readable.data(), static_cast<int32_t>(readable.size()), &raw, message.raw());
   });
   if (answer->status != TFGO_OK) answer->why = message.Text();
   answer->profile = raw.profile;
@@ -261,11 +268,11 @@ std::shared_ptr<EngineTable::Slot> EngineTable::SlotOf(const Key& key) {
 }
 
 std::shared_ptr<Engine> EngineTable::Get(std::shared_ptr<Runtime> runtime, const std::string& plan_digest, std::string_view plan,
-                                         const TfgoDevice& device, Counters* counters, Refusal* refusal) {
-  const auto slot = SlotOf({runtime.get(), plan_digest, device.kind, device.ordinal});
+                                         const Place& place, Counters* counters, Refusal* refusal) {
+  const auto slot = SlotOf({runtime.get(), plan_digest, place.device.kind, place.device.ordinal});
   std::lock_guard<std::mutex> lock(slot->mutex);
   if (auto engine = slot->engine.lock()) return engine;
-  auto engine = Engine::Create(std::move(runtime), plan, device, refusal);
+  auto engine = Engine::Create(std::move(runtime), plan, place, refusal);
   if (engine) ++counters->engines_created;
   slot->engine = engine;
   return engine;

@@ -4,6 +4,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -88,11 +89,17 @@ class ContextLease {
   void* context_ = nullptr;
 };
 
+// Where an engine runs. `quietly` calls a function when nothing runs on the device any more, with the device's context current.
+struct Place {
+  TfgoDevice device;
+  std::function<void(const std::function<void()>&)> quietly;
+};
+
 // A plan that a runtime has accepted on one device. Thread-safe; concurrent calls never wait for each other's run.
 class Engine {
  public:
   // Returns null and fills `refusal` where the runtime refuses the plan or describes it badly.
-  static std::shared_ptr<Engine> Create(std::shared_ptr<Runtime> runtime, std::string_view plan, const TfgoDevice& device, Refusal* refusal);
+  static std::shared_ptr<Engine> Create(std::shared_ptr<Runtime> runtime, std::string_view plan, const Place& place, Refusal* refusal);
   ~Engine();
   Engine(const Engine&) = delete;
 
@@ -116,12 +123,14 @@ class Engine {
   friend class ContextLease;
   using PoolKey = std::pair<int32_t, void*>;  // a context stays with its profile and its stream
 
-  Engine(std::shared_ptr<Runtime> runtime, void* handle);
+  Engine(std::shared_ptr<Runtime> runtime, const Place& place, void* handle);
   bool Describe(std::string* why);
+  void Destroy();
   std::shared_ptr<const Resolution> AskResolution(const std::vector<TfgoTensor>& inputs);
   void Return(int32_t profile, void* stream, void* context);
 
   const std::shared_ptr<Runtime> runtime_;
+  const Place place_;
   void* const handle_;
   std::vector<int32_t> input_dtypes_, output_dtypes_;
   std::vector<bool> input_on_host_, output_on_host_;
@@ -140,7 +149,7 @@ class EngineTable {
   static EngineTable& Global();
 
   // The engine of `plan_digest`, made by the runtime if no kernel holds it now.
-  std::shared_ptr<Engine> Get(std::shared_ptr<Runtime> runtime, const std::string& plan_digest, std::string_view plan, const TfgoDevice& device,
+  std::shared_ptr<Engine> Get(std::shared_ptr<Runtime> runtime, const std::string& plan_digest, std::string_view plan, const Place& place,
                               Counters* counters, Refusal* refusal);
 
  private:
