@@ -109,11 +109,15 @@ class Message(ctypes.Structure):
     _fields_ = [("text", ctypes.c_void_p), ("capacity", ctypes.c_size_t)]
 
 
-class _Device(ctypes.Structure):
+class CDevice(ctypes.Structure):
+    """TfgoDevice."""
+
     _fields_ = [("kind", ctypes.c_int32), ("ordinal", ctypes.c_int32)]
 
 
-class _Tensor(ctypes.Structure):
+class CTensor(ctypes.Structure):
+    """TfgoTensor."""
+
     _fields_ = [
         ("dtype", ctypes.c_int32),
         ("rank", ctypes.c_int32),
@@ -123,7 +127,9 @@ class _Tensor(ctypes.Structure):
     ]
 
 
-class _EngineInfo(ctypes.Structure):
+class CEngineInfo(ctypes.Structure):
+    """TfgoEngineInfo."""
+
     _fields_ = [
         ("struct_size", ctypes.c_size_t),
         ("num_inputs", ctypes.c_int32),
@@ -136,22 +142,26 @@ class _EngineInfo(ctypes.Structure):
     ]
 
 
-class _Resolution(ctypes.Structure):
+class CResolution(ctypes.Structure):
+    """TfgoResolution."""
+
     _fields_ = [
         ("struct_size", ctypes.c_size_t),
         ("profile", ctypes.c_int32),
         ("scratch_bytes", ctypes.c_size_t),
-        ("outputs", ctypes.POINTER(_Tensor)),
+        ("outputs", ctypes.POINTER(CTensor)),
     ]
 
 
-class _Call(ctypes.Structure):
+class CCall(ctypes.Structure):
+    """TfgoCall."""
+
     _fields_ = [
         ("struct_size", ctypes.c_size_t),
         ("stream", ctypes.c_void_p),
-        ("inputs", ctypes.POINTER(_Tensor)),
+        ("inputs", ctypes.POINTER(CTensor)),
         ("num_inputs", ctypes.c_int32),
-        ("outputs", ctypes.POINTER(_Tensor)),
+        ("outputs", ctypes.POINTER(CTensor)),
         ("num_outputs", ctypes.c_int32),
         ("scratch", ctypes.c_void_p),
         ("scratch_bytes", ctypes.c_size_t),
@@ -161,14 +171,14 @@ class _Call(ctypes.Structure):
 
 _MESSAGE = ctypes.POINTER(Message)
 _CREATE_ENGINE = ctypes.CFUNCTYPE(
-    ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t, ctypes.POINTER(_Device), _MESSAGE
+    ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t, ctypes.POINTER(CDevice), _MESSAGE
 )
-_DESCRIBE = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p, ctypes.POINTER(_EngineInfo), _MESSAGE)
+_DESCRIBE = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p, ctypes.POINTER(CEngineInfo), _MESSAGE)
 _RESOLVE = ctypes.CFUNCTYPE(
-    ctypes.c_int32, ctypes.c_void_p, ctypes.POINTER(_Tensor), ctypes.c_int32, ctypes.POINTER(_Resolution), _MESSAGE
+    ctypes.c_int32, ctypes.c_void_p, ctypes.POINTER(CTensor), ctypes.c_int32, ctypes.POINTER(CResolution), _MESSAGE
 )
 _CREATE_CONTEXT = ctypes.CFUNCTYPE(ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int32, _MESSAGE)
-_ENQUEUE = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p, ctypes.POINTER(_Call), _MESSAGE)
+_ENQUEUE = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p, ctypes.POINTER(CCall), _MESSAGE)
 _DROP = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
 
 
@@ -244,7 +254,7 @@ def _status(message: Any, work: Callable[[], None]) -> int:
     return OK
 
 
-def _view(tensor: _Tensor) -> TensorView:
+def _view(tensor: CTensor) -> TensorView:
     return TensorView(tensor.dtype, tuple(tensor.dims[: tensor.rank]), tensor.data or 0, bool(tensor.on_host))
 
 
@@ -252,7 +262,7 @@ def _views(tensors: Any, count: int) -> tuple[TensorView, ...]:
     return tuple(_view(tensors[i]) for i in range(count))
 
 
-def _fill_info(info: _EngineInfo, held: _HeldEngine) -> None:
+def _fill_info(info: CEngineInfo, held: _HeldEngine) -> None:
     info.num_inputs = len(held.info.input_dtypes)
     info.num_outputs = len(held.info.output_dtypes)
     info.num_profiles = held.info.num_profiles
@@ -275,7 +285,7 @@ def _hold_engine(engine: Engine) -> _HeldEngine:
     return _HeldEngine(engine, info, arrays)
 
 
-def _fill_resolution(target: _Resolution, resolution: Resolution, held: _HeldEngine) -> None:
+def _fill_resolution(target: CResolution, resolution: Resolution, held: _HeldEngine) -> None:
     if len(resolution.output_shapes) != len(held.info.output_dtypes):
         raise ValueError(
             f"resolve gave {len(resolution.output_shapes)} shapes for {len(held.info.output_dtypes)} outputs"
@@ -289,7 +299,7 @@ def _fill_resolution(target: _Resolution, resolution: Resolution, held: _HeldEng
         target.outputs[i].dims[: len(shape)] = shape
 
 
-def _call_info(call: _Call) -> CallInfo:
+def _call_info(call: CCall) -> CallInfo:
     inputs, outputs = _views(call.inputs, call.num_inputs), _views(call.outputs, call.num_outputs)
     return CallInfo(call.stream or 0, inputs, outputs, call.scratch or 0, call.scratch_bytes, call.profile)
 
