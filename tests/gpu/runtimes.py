@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import ctypes
+import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
 import attrs
 import numpy as np
 
-from tfgraphopt.native import build_op_library
+from tfgraphopt.native import build_op_library, toolchain
 from tfgraphopt_trt import engine_op as eo
 
 HERE = Path(__file__).parent
@@ -20,6 +21,14 @@ def cuda_library() -> Path:
     """Compile cuda_runtime.cc (once per content); return the shared library."""
     header = Path(eo.__file__).parent / "engine_runtime.h"
     return build_op_library("test_cuda_runtime", [HERE / "cuda_runtime.cc", header])
+
+
+def compiled_alone(directory: Path) -> Path:
+    """Compile cuda_runtime.cc with neither TensorFlow nor CUDA to link against; return the shared library."""
+    library, include = directory / "cuda_runtime.so", Path(eo.__file__).parent
+    command = [toolchain().compiler, "-std=c++17", "-fPIC", "-shared", f"-I{include}", str(HERE / "cuda_runtime.cc")]
+    subprocess.run([*command, "-o", str(library), "-ldl"], check=True)
+    return library
 
 
 @attrs.frozen

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from gpu.runtimes import compiled_alone
 
 from tfgraphopt.cli import main
 from tfgraphopt.errors import ConfigError
@@ -127,6 +128,7 @@ assert "tensorflow" not in sys.modules
 """
 
 
-def test_nothing_needs_tensorflow(library: Path) -> None:
+def test_nothing_needs_tensorflow(tmp_path: Path) -> None:
+    library = compiled_alone(tmp_path)
     done = subprocess.run([sys.executable, "-c", ALONE, library], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
