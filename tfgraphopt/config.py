@@ -122,6 +122,7 @@ class Config:
         engine_dir: where plans too large for the GraphDef go (the user's cache directory by default).
         max_embedded_bytes: plans that would make the GraphDef larger than this go to ``engine_dir``.
         build_timeout: seconds one engine build may take.
+        build_memory_bytes: resident memory the process that builds an engine may reach; None for no limit but the machine's.
         options: further options of plugins, by plugin name.
     """
 
@@ -138,6 +139,7 @@ class Config:
     engine_dir: Path | None = attrs.field(default=None, converter=attrs.converters.optional(Path))
     max_embedded_bytes: int = 1_900_000_000
     build_timeout: float = 1800.0
+    build_memory_bytes: int | None = None
     options: Mapping[str, Any] = attrs.field(factory=dict)
 
 

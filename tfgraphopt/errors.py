@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Self
 
 
 class TfGraphOptError(Exception):
@@ -28,6 +29,12 @@ class TfGraphOptError(Exception):
         if self.hint:
             parts.append(f"what to do: {self.hint}")
         return "\n  ".join(parts)
+
+    def at(self, where: Sequence[str]) -> Self:
+        """The error itself, which now says where: for who finds out after the fact."""
+        self.where = tuple(where)
+        self.args = (self._text(),)
+        return self
 
 
 class GraphDefError(TfGraphOptError):

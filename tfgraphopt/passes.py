@@ -76,7 +76,8 @@ ENDPOINT = "endpoint"
 class Context:
     """What a pass may use: the module, the caller's configuration, the plugins' tables and the report it writes into.
 
-    ``facts`` are results that one pass leaves for a later one, by name.
+    ``facts`` are results that one pass leaves for a later one, by name. ``steps`` is the pipeline that is being run, for a pass
+    that makes graphs late and lets the steps that they have missed catch up (:meth:`PassManager.catch_up`).
     """
 
     module: Module
@@ -85,6 +86,7 @@ class Context:
     report: Report
     facts: dict[str, Any] = attrs.field(factory=dict)
     progress: Callable[[str, int, int], None] = lambda what, done, total: None
+    steps: tuple[Step, ...] = ()
 
 
 class Instrument(Protocol):
@@ -168,6 +170,7 @@ class PassManager:
             PassFailed: a pass raised something that is not meant for the user; the cause is chained.
             TfGraphOptError: a pass refused the graph.
         """
+        ctx.steps = self.steps
         with ExitStack() as stack:
             for instrument in self.instruments:
                 instrument.enter(ctx)
@@ -176,19 +179,24 @@ class PassManager:
                 ctx.progress(str(step), index, len(self.steps))
                 self._run(step, ctx, self.steps[index:])
 
-    def _run(self, step: Step, ctx: Context, rest: Sequence[Step]) -> None:
+    def catch_up(self, graphs: Sequence[Graph], ctx: Context) -> None:
+        """Run the steps on ``graphs`` alone; steps for other dialects, and those for the whole module, are passed over."""
+        for index, step in enumerate(self.steps):
+            self._run(step, ctx, self.steps[index:], graphs)
+
+    def _run(self, step: Step, ctx: Context, rest: Sequence[Step], only: Sequence[Graph] | None = None) -> None:
         if isinstance(step, Fixpoint):
-            self._run_fixpoint(step, ctx, rest)
+            self._run_fixpoint(step, ctx, rest, only)
         elif step.applies(ctx):
-            for graph in [ctx.module.main] if step.dialect is None else ctx.module.graphs(step.dialect):
+            for graph in _graphs(step, ctx) if only is None else [g for g in only if g.dialect == step.dialect]:
                 if all(i.should_run(step, graph, ctx) for i in self.instruments):
                     self._run_once(step, graph, ctx, rest)
 
-    def _run_fixpoint(self, loop: Fixpoint, ctx: Context, rest: Sequence[Step]) -> None:
+    def _run_fixpoint(self, loop: Fixpoint, ctx: Context, rest: Sequence[Step], only: Sequence[Graph] | None) -> None:
         for _ in range(loop.max):
             version = ctx.module.version
             for step in loop.steps:
-                self._run(step, ctx, rest)
+                self._run(step, ctx, rest, only)
             if ctx.module.version == version:
                 return
         raise PipelineError(
@@ -209,6 +217,10 @@ class PassManager:
                 error.add_note(f"while running pass {step} on graph {graph.name!r}")
                 raise
             raise PassFailed(step.name, f"pass {step} failed on graph {graph.name!r}", why=repr(error)) from error
+
+
+def _graphs(step: Pass, ctx: Context) -> list[Graph]:
+    return [ctx.module.main] if step.dialect is None else list(ctx.module.graphs(step.dialect))
 
 
 PassTable = Mapping[str, type[Pass]]

@@ -45,8 +45,10 @@ def _refused(segment: str, ctx: Context, error: EngineBuildFailed) -> bool:
     state = _state(segment, ctx)
     if state is None or not state.plan.low or state.attempts > state.settings.attempts or _is_exhaustion(error):
         return False
-    state.attempts += 1
     guilty = _named(state.plan, error)
+    if not guilty and _names_planned(state.plan, error):
+        return False  # what it names is in float32 already
+    state.attempts += 1
     last = not guilty or state.attempts > state.settings.attempts
     reason = (error.why or error.what).strip().splitlines()[0]
     chosen = state.plan.low if last else guilty
@@ -70,6 +72,12 @@ def _named(plan: PrecisionPlan, error: EngineBuildFailed) -> tuple[str, ...]:
         return (error.node,) if error.node in plan.low else ()
     nodes = set(error.where)
     return tuple(name for name in plan.low if nodes & {name, *plan.layers[name].nodes})
+
+
+def _names_planned(plan: PrecisionPlan, error: EngineBuildFailed) -> bool:
+    """Whether an error is about layers of the plan at all."""
+    nodes = set(error.where)
+    return any(nodes & {name, *layer.nodes} for name, layer in plan.layers.items())
 
 
 def _impose_again(graph: Graph, state: State, ctx: Context) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 from tfgraphopt.errors import ConfigError, EngineBuildFailed
 from tfgraphopt.ir import Graph
 from tfgraphopt_trt.build_log import BuildLog, layer_table, logged_bytes, make_logger
-from tfgraphopt_trt.build_options import BuildOptions, BuildResult
+from tfgraphopt_trt.build_options import BuildOptions, BuildResult, NoBuilder
 from tfgraphopt_trt.builder_process import BuilderProcess, build_in_worker
 from tfgraphopt_trt.emit import EmittedNetwork, emit_network
 from tfgraphopt_trt.layerdef import LayerDef
@@ -58,7 +58,7 @@ def _builder(tensorrt: TensorRT, logger: Any, log: BuildLog) -> Any:
     try:
         return tensorrt.module.Builder(logger)
     except (TypeError, RuntimeError) as error:  # the bindings raise TypeError when the factory returns nullptr
-        raise EngineBuildFailed(
+        raise NoBuilder(
             f"{tensorrt.flavour} {tensorrt.version} cannot make a builder",
             why=" ".join(log.errors()) or str(error),
             hint="the full TensorRT needs a GPU and its driver to build; TensorRT for RTX does not",

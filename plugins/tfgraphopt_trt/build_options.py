@@ -8,8 +8,13 @@ from typing import Any
 
 import attrs
 
-from tfgraphopt.errors import ConfigError
+from tfgraphopt.errors import ConfigError, EngineBuildFailed
 from tfgraphopt_trt.build_log import LayerRow
+
+
+class NoBuilder(EngineBuildFailed):
+    """TensorRT cannot build anything here, whatever the network is."""
+
 
 PROFILING = ("none", "layer_names_only", "detailed")
 

@@ -16,7 +16,7 @@ import numpy as np
 from tfgraphopt.config import Config, shape_points, value_points
 from tfgraphopt.errors import GraphDefError
 from tfgraphopt.graphdef import Inferred, infer_at
-from tfgraphopt.ir import DType, Graph, Node, Shape, Tensor, Value
+from tfgraphopt.ir import DType, FuncRef, Graph, Node, Shape, Tensor, Value
 from tfgraphopt.transforms.dead_code import FED
 from tfgraphopt_trt.profiles import InputRange, Profile, ValueRange
 
@@ -29,33 +29,51 @@ MOST_AXES = 3
 _INTEGERS = frozenset({DType.INT32, DType.INT64})
 
 
+Key = tuple[str, int]
+"""A tensor by the name of its node and its index: nodes go into functions and come back, names stay."""
+
+
+@attrs.frozen(slots=True)
+class _Known:
+    """What is known of every tensor at one point."""
+
+    shapes: Mapping[Key, Shape]
+    elements: Mapping[Key, Dims]
+
+    @classmethod
+    def of(cls, found: Inferred) -> _Known:
+        return cls({_key(v): s for v, s in found.shapes.items()}, {_key(v): e for v, e in found.elements.items()})
+
+
+def _key(value: Value) -> Key:
+    return (value.producer.name if value.producer is not None else "", value.index)
+
+
 @attrs.frozen(slots=True)
 class _Row:
     """What was inferred for one profile: at minimum, optimum and maximum; and wherever TensorFlow takes the shapes in between."""
 
-    main: tuple[Inferred, Inferred, Inferred]
-    between: tuple[Inferred, ...]
+    main: tuple[_Known, _Known, _Known]
+    between: tuple[_Known, ...]
 
-    def range_of(self, value: Value) -> InputRange | None:
+    def range_of(self, key: Key) -> InputRange | None:
         """The range of a tensor's shape (and elements, for what may be a shape tensor); None when it is not known."""
-        main = [point.shapes[value] for point in self.main]
-        if not all(s.is_static for s in main):
+        main = _static(self.main, key)
+        if len(main) < len(self.main) or len({len(d) for d in main}) > 1:
             return None
-        rank = len(main[0])
-        dims = [s.static() for s in main]
-        others = [s.static() for p in self.between if (s := p.shapes[value]).is_static and len(s) == rank]
-        if any(len(d) != rank for d in dims):
-            return None
-        low, opt, high = _spread(dims, others)
-        return InputRange(low, opt, high, self._elements(value))
+        others = [d for d in _static(self.between, key) if len(d) == len(main[0])]
+        return InputRange(*_spread(main, others), self._elements(key))
 
-    def _elements(self, value: Value) -> ValueRange | None:
-        known = [p.elements.get(value) for p in self.main]
-        found = [e for e in known if e is not None]
-        if len(found) < len(known) or len({len(e) for e in found}) > 1:
+    def _elements(self, key: Key) -> ValueRange | None:
+        main = [e for p in self.main if (e := p.elements.get(key)) is not None]
+        if len(main) < len(self.main) or len({len(e) for e in main}) > 1:
             return None
-        others = [e for p in self.between if (e := p.elements.get(value)) is not None and len(e) == len(found[0])]
-        return ValueRange(*_spread(found, others))
+        others = [e for p in self.between if (e := p.elements.get(key)) is not None and len(e) == len(main[0])]
+        return ValueRange(*_spread(main, others))
+
+
+def _static(points: Sequence[_Known], key: Key) -> list[Dims]:
+    return [s.static() for p in points if (s := p.shapes.get(key)) is not None and s.is_static]
 
 
 def _spread(main: Sequence[Dims], others: Sequence[Dims]) -> tuple[Dims, Dims, Dims]:
@@ -88,18 +106,27 @@ class ProfilePoints:
             rows.append(_Row((low, opt, high), between))
         return cls(tuple(rows))
 
-    def profiles(self, group: Sequence[Node]) -> tuple[Profile, ...] | str:
-        """Per profile the range of every input of the segment, in order, or the reason why there is none."""
-        inputs = _entering(group)
+    def profiles(self, group: Sequence[Node], functions: Mapping[str, Graph]) -> tuple[Profile, ...] | str:
+        """Per profile the range of every input of the segment, in order, or the reason why there is none.
+
+        ``functions`` are those of the module: what a segment computes is known by its name inside the segment's body.
+        """
+        keys = [self._resolved(value, functions) for value in _entering(group)]
         profiles = []
         for row in self.rows:
-            ranges = {index: row.range_of(value) for index, value in enumerate(inputs)}
-            unknown = [inputs[i] for i, r in ranges.items() if r is None]
+            ranges = {index: row.range_of(key) for index, key in enumerate(keys)}
+            unknown = [keys[i] for i, r in ranges.items() if r is None]
             if unknown:
-                last = row.main[-1].shapes[unknown[0]]
-                return f"the shape of %{unknown[0].name} is known only at run time ({last})"
+                last = row.main[-1].shapes.get(unknown[0], Shape(None))
+                return f"the shape of %{unknown[0][0]} is known only at run time ({last})"
             profiles.append({i: r for i, r in ranges.items() if r is not None})
         return tuple(profiles)
+
+    def _resolved(self, value: Value, functions: Mapping[str, Graph]) -> Key:
+        known = any(_key(value) in row.main[0].shapes for row in self.rows)
+        ref = None if known or value.producer is None else value.producer.attrs.get("segment_func")
+        body = functions.get(ref.name) if isinstance(ref, FuncRef) else None
+        return _key(value) if body is None else _key(body.outputs[value.index])
 
 
 @attrs.define(slots=True)
@@ -109,17 +136,17 @@ class _Asked:
     graph: Graph
     fed: Mapping[str, Value]
     wanted: tuple[Value, ...]
-    answers: dict[tuple[tuple[tuple[str, Dims], ...], ...], Inferred] = attrs.field(factory=dict)
+    answers: dict[tuple[tuple[tuple[str, Dims], ...], ...], _Known] = attrs.field(factory=dict)
 
-    def at(self, point: Point, elements: Mapping[str, Dims]) -> Inferred:
+    def at(self, point: Point, elements: Mapping[str, Dims]) -> _Known:
         key = tuple(sorted(point.items())), tuple(sorted(elements.items()))
         if key not in self.answers:
             shapes = {self.fed[n]: Shape(d) for n, d in point.items()}
             tensors = {self.fed[n]: self._tensor(n, e, point[n]) for n, e in elements.items()}
-            self.answers[key] = infer_at(self.graph, shapes, tensors, self.wanted)
+            self.answers[key] = _Known.of(infer_at(self.graph, shapes, tensors, self.wanted))
         return self.answers[key]
 
-    def if_possible(self, point: Point, elements: Mapping[str, Dims]) -> Inferred | None:
+    def if_possible(self, point: Point, elements: Mapping[str, Dims]) -> _Known | None:
         try:
             return self.at(point, elements)
         except GraphDefError:  # shapes that the model does not take, such as two batch sizes at once

@@ -26,6 +26,7 @@ from tfgraphopt_trt.profiles import Profile
 from tfgraphopt_trt.support import Support
 
 SEGMENTS = "segments"
+POINTS = "trt.profile-points"
 
 
 @attrs.frozen(slots=True)
@@ -47,10 +48,10 @@ class Segment(Pass):
     def run(self, graph: Graph, ctx: Context) -> None:
         verdicts = Support.of(ctx).judge(graph)
         label = {n: n.device if v.status == "converted" else None for n, v in verdicts.items()}
-        groups = clusters(graph, label, _is_free)
+        groups = clusters(graph, label, is_free)
         kept = []
         for group in groups:
-            reason = self._too_small(group, ctx.config) or _no_work(group)
+            reason = too_small(group, self._least(ctx.config)) or no_work(group)
             if reason:
                 verdicts.update((n, attrs.evolve(verdicts[n], status=reason[0], reason=reason[1])) for n in group)
             else:
@@ -58,26 +59,36 @@ class Segment(Pass):
         kept = _limited(kept, ctx, verdicts)
         _settle_constants(graph, verdicts, {n for g in kept for n in g})
         points = ProfilePoints.of(graph, kept, ctx.config) if kept else ProfilePoints()
+        ctx.facts[POINTS] = points
         op = chosen_kind(ctx).op
         run = _run_number(graph, op, ctx.facts.get(ENDPOINT, 0))
+        segments: dict[str, str] = {}
         for index, group in enumerate(kept):
-            _outline(graph, group, ctx, f"{op}_{run:03d}_{index:03d}", verdicts, points)
-        ctx.report.verdicts.update((v.node, v) for v in verdicts.values())
+            name = f"{op}_{run:03d}_{index:03d}"
+            segments.update(dict.fromkeys(make_segment(graph, group, ctx, name, points), name))
+        for verdict in verdicts.values():
+            ctx.report.verdicts[verdict.node] = attrs.evolve(verdict, segment=segments.get(verdict.node, ""))
         erase_dead(graph)
 
-    def _too_small(self, group: Sequence[Node], config: Config) -> tuple[str, str] | None:
-        least = config.minimum_segment_size if self.min_size is None else self.min_size
-        size = sum(n.op not in FORWARDING for n in group)
-        if size >= least:
-            return None
-        return "segment too small", f"its segment has {size} nodes that do work; minimum_segment_size is {least}"
+    def _least(self, config: Config) -> int:
+        return config.minimum_segment_size if self.min_size is None else self.min_size
 
 
-def _is_free(node: Node) -> bool:
+def too_small(group: Sequence[Node], least: int) -> tuple[str, str] | None:
+    """The status and the reason of nodes whose segment is not worth an engine, or None when it is."""
+    size = sum(n.op not in FORWARDING for n in group)
+    if size >= least:
+        return None
+    return "segment too small", f"its segment has {size} nodes that do work; minimum_segment_size is {least}"
+
+
+def is_free(node: Node) -> bool:
+    """Whether ``node`` belongs to no segment: its readers copy it."""
     return node.op == "Const" and not node.control
 
 
-def _no_work(group: Sequence[Node]) -> tuple[str, str] | None:
+def no_work(group: Sequence[Node]) -> tuple[str, str] | None:
+    """The status and the reason of nodes whose segment computes nothing that an engine is for, or None."""
     if any(v.dtype.is_floating for n in group for v in n.outputs):
         return None
     return "segment dropped", "its segment computes integers only (shapes, indices); an engine would not pay"
@@ -99,7 +110,7 @@ def _limited(kept: list[list[Node]], ctx: Context, verdicts: dict[Node, Verdict]
 def _settle_constants(graph: Graph, verdicts: dict[Node, Verdict], members: set[Node]) -> None:
     """A constant is converted when an engine reads it; otherwise it stays with its readers."""
     for node in graph:
-        if _is_free(node) and not any(u in members for u in node.users):
+        if is_free(node) and not any(u in members for u in node.users):
             verdicts[node] = attrs.evolve(
                 verdicts[node], status="not a candidate", reason="a constant that only TensorFlow reads"
             )
@@ -114,30 +125,22 @@ def _run_number(graph: Graph, op: str, first: int) -> int:
     return next(i for i in range(first, first + 1000) if f"{i:03d}" not in taken)
 
 
-def _outline(
-    graph: Graph, group: Sequence[Node], ctx: Context, name: str, verdicts: dict[Node, Verdict], points: ProfilePoints
-) -> None:
-    constants = {v.producer for n in group for v in n.inputs if v.producer is not None and _is_free(v.producer)}
-    names = [n.name for n in [*group, *constants]]
-    ops = Counter(n.op for n in [*group, *constants])
-    profiles = points.profiles(group)
+def make_segment(graph: Graph, group: Sequence[Node], ctx: Context, name: str, points: ProfilePoints) -> list[str]:
+    """Turn ``group`` into a function and the engine node ``name``; returns the names of its nodes, constants included."""
+    constants = {v.producer for n in group for v in n.inputs if v.producer is not None and is_free(v.producer)}
+    members = [*group, *constants]
+    names, ops = [n.name for n in members], Counter(n.op for n in members)
+    profiles = points.profiles(group, ctx.module.functions)
     kind = chosen_kind(ctx)
-    call_attrs = _EngineAttrs(name, kind, ctx.config)
     outlined = outline(
-        graph,
-        group,
-        op=kind.op,
-        name=name,
-        body_name=f"{name}_native_segment",
-        call_attrs=call_attrs,
-        device=kind.device,
-    )
+        graph, group, op=kind.op, name=name, body_name=f"{name}_native_segment",
+        call_attrs=_EngineAttrs(name, kind, ctx.config), device=kind.device,
+    )  # fmt: skip
     _name_body(outlined)
     ctx.module.add_function(outlined.body)
-    for node in [*group, *constants]:
-        verdicts[node] = attrs.evolve(verdicts[node], segment=name)
     ctx.facts.setdefault(PROFILES, {})[name] = profiles
     ctx.report.segments[name] = _describe(name, outlined, ops, names, profiles)
+    return names
 
 
 def _name_body(outlined: Outlined) -> None:

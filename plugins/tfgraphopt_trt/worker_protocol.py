@@ -14,7 +14,7 @@ from tfgraphopt.errors import ConfigError, EngineBuildFailed, MissingDependency,
 from tfgraphopt.ir import Graph, OpTable
 from tfgraphopt.ir.core import CONSTANT_OPS
 from tfgraphopt.ir.pack import pack, unpack
-from tfgraphopt_trt.build_options import BuildOptions, BuildResult
+from tfgraphopt_trt.build_options import BuildOptions, BuildResult, NoBuilder
 from tfgraphopt_trt.emit import EmitError
 from tfgraphopt_trt.layerdef import LayerDef
 from tfgraphopt_trt.profiles import InputRange, Profile, ValueRange
@@ -130,7 +130,7 @@ def _import_layer(source: str, op: str) -> LayerDef:
 # -- replies ---------------------------------------------------------------------------------------------------------
 
 _ERRORS: Mapping[str, type[TfGraphOptError]] = {
-    kind.__name__: kind for kind in (EmitError, EngineBuildFailed, ConfigError, MissingDependency)
+    kind.__name__: kind for kind in (EmitError, EngineBuildFailed, NoBuilder, ConfigError, MissingDependency)
 }
 
 
