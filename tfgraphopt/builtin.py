@@ -9,6 +9,8 @@ from tfgraphopt.hookspecs import hookimpl
 from tfgraphopt.passes import Pass
 
 if TYPE_CHECKING:
+    from tfgraphopt.caches import ManagedCache
+    from tfgraphopt.diagnosis import Diagnosis
     from tfgraphopt.rewrite import Pattern
 
 
@@ -35,3 +37,20 @@ def tfgraphopt_patterns() -> Iterable[Pattern]:
     from tfgraphopt.transforms.patterns.catalogue import PATTERNS
 
     return PATTERNS
+
+
+@hookimpl
+def tfgraphopt_caches() -> Iterable[ManagedCache]:
+    """The compiled ops."""
+    from tfgraphopt.caches import directory_cache
+    from tfgraphopt.native import cache_dir
+
+    return [directory_cache("ops", cache_dir, "*.so")]
+
+
+@hookimpl
+def tfgraphopt_diagnoses() -> Iterable[Diagnosis]:
+    """Versions, GPUs, the compiler."""
+    from tfgraphopt.diagnosis import DIAGNOSES
+
+    return DIAGNOSES

@@ -14,7 +14,9 @@ import pluggy
 
 if TYPE_CHECKING:
     from tfgraphopt.benchmark import Contestant, EngineRequest
+    from tfgraphopt.caches import ManagedCache
     from tfgraphopt.calibration import Calibration
+    from tfgraphopt.diagnosis import Diagnosis
     from tfgraphopt.ir import OpDef
     from tfgraphopt.passes import Instrument, Pass
     from tfgraphopt.report import Report
@@ -120,6 +122,30 @@ def _is_calibration(item: object) -> bool:
 @contributes("calibrations", _is_calibration, lambda item: (item.name,))
 def tfgraphopt_calibrations() -> Iterable[Calibration]:  # type: ignore[empty-body]
     """Calibration for precisions that need to know the ranges of tensors."""
+
+
+def _is_cache(item: object) -> bool:
+    from tfgraphopt.caches import ManagedCache
+
+    return isinstance(item, ManagedCache)
+
+
+@hookspec
+@contributes("caches", _is_cache, lambda item: (item.name,))
+def tfgraphopt_caches() -> Iterable[ManagedCache]:  # type: ignore[empty-body]
+    """What the plugin keeps on this machine, so that ``tfgraphopt cache`` lists, prunes and clears it."""
+
+
+def _is_diagnosis(item: object) -> bool:
+    from tfgraphopt.diagnosis import Diagnosis
+
+    return isinstance(item, Diagnosis)
+
+
+@hookspec
+@contributes("diagnoses", _is_diagnosis, lambda item: (item.name,))
+def tfgraphopt_diagnoses() -> Iterable[Diagnosis]:  # type: ignore[empty-body]
+    """What ``tfgraphopt doctor`` looks into for the plugin: what is installed, what would run, what is missing."""
 
 
 @hookspec

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import pluggy
 
+from tfgraphopt.diagnosis import Diagnosis, Finding
+from tfgraphopt.errors import MissingDependency
 from tfgraphopt.hookspecs import hookimpl
 from tfgraphopt.passes import Pass
+from tfgraphopt.plugins import Tables
 from tfgraphopt.runtimes import EngineRuntime
 from tfgraphopt_openvino import hookspecs, openvino_api
 from tfgraphopt_openvino.build import NAME, BuildOpenVino
@@ -61,3 +64,22 @@ def tfgraphopt_runtimes() -> Iterable[EngineRuntime]:
     from tfgraphopt_trt import engine_op
 
     return [EngineRuntime(NAME, runtime_library.load, engine_op.counters, engine_op.reset_counters)]
+
+
+@hookimpl
+def tfgraphopt_diagnoses() -> Iterable[Diagnosis]:
+    """Whether OpenVINO is installed."""
+    return [Diagnosis(NAME, _check)]
+
+
+def _check(tables: Tables) -> Iterator[Finding]:
+    hint = 'pip install "tfgraphopt[openvino]"'
+    if openvino_api.package() is None:
+        yield Finding("OpenVINO", "missing", "not installed: no CPU engines", hint)
+        return
+    try:
+        version = openvino_api.load().version
+    except MissingDependency as error:
+        yield Finding("OpenVINO", "problem", error.why, f"{hint} again")
+    else:
+        yield Finding("OpenVINO", "ok", f"{version}, for the CPU")

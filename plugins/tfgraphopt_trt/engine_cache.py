@@ -21,6 +21,7 @@ import attrs
 import filelock
 import platformdirs
 
+from tfgraphopt.caches import CacheEntry, ManagedCache
 from tfgraphopt.errors import ConfigError
 from tfgraphopt.files import write_atomically
 from tfgraphopt.ir import Graph
@@ -34,22 +35,25 @@ _PREFIX = struct.Struct("<4sIQ")
 _MAGIC = b"tgoe"
 _VERSION = 1
 DEFAULT_BYTES = 8 * 2**30
-
-
-@attrs.frozen(slots=True)
-class Entry:
-    """One cached engine, for listings; ``used`` is the time of its last use in seconds since 1970."""
-
-    key: str
-    name: str
-    bytes: int
-    used: float
+BYTES_VARIABLE = "TFGRAPHOPT_ENGINE_CACHE_BYTES"
 
 
 def default_directory() -> Path:
     """``$TFGRAPHOPT_CACHE_DIR/engines``, else ``engines`` in this user's cache directory."""
     override = os.environ.get("TFGRAPHOPT_CACHE_DIR")
     return Path(override or platformdirs.user_cache_dir("tfgraphopt")) / "engines"
+
+
+def default_bytes() -> int:
+    """``$TFGRAPHOPT_ENGINE_CACHE_BYTES``, else 8 GiB.
+
+    Raises:
+        ConfigError: the variable is no number.
+    """
+    text = os.environ.get(BYTES_VARIABLE, "")
+    if text and not text.isdecimal():
+        raise ConfigError(f"{BYTES_VARIABLE} is {text!r}, no number of bytes")
+    return int(text or DEFAULT_BYTES)
 
 
 def cache_key(
@@ -78,15 +82,16 @@ class EngineCache:
 
     Args:
         directory: where; :func:`default_directory` by default. It is made when it is missing.
-        max_bytes: after each :meth:`put` the entries used longest ago go until no more than this is left.
+        max_bytes: after each :meth:`put` the entries used longest ago go until no more than this is left;
+            :func:`default_bytes` by default.
 
     Raises:
         ConfigError: the directory cannot be made, or other users can write to it.
     """
 
-    def __init__(self, directory: Path | None = None, max_bytes: int = DEFAULT_BYTES) -> None:
+    def __init__(self, directory: Path | None = None, max_bytes: int | None = None) -> None:
         self.directory = (directory or default_directory()).absolute()
-        self.max_bytes = max_bytes
+        self.max_bytes = default_bytes() if max_bytes is None else max_bytes
         self._locks = self.directory / "locks"
         try:
             self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -145,7 +150,7 @@ class EngineCache:
         with filelock.FileLock(self._locks / key[:3]):  # few lock files for many keys: they cannot be removed safely
             yield
 
-    def ls(self) -> list[Entry]:
+    def ls(self) -> list[CacheEntry]:
         """The entries, used last first."""
         found = [entry for path in self.directory.glob("*.plan") if (entry := _entry(path)) is not None]
         return sorted(found, key=lambda e: (-e.used, e.key))
@@ -204,7 +209,7 @@ def _header(data: bytes) -> tuple[dict[str, Any], int]:
     return header, _PREFIX.size + length
 
 
-def _entry(path: Path) -> Entry | None:
+def _entry(path: Path) -> CacheEntry | None:
     try:
         status = path.stat()
         with path.open("rb") as file:
@@ -213,5 +218,20 @@ def _entry(path: Path) -> Entry | None:
     except FileNotFoundError:
         return None
     except (OSError, _Damaged, struct.error, MemoryError, OverflowError):
-        return Entry(path.stem, "(damaged)", status.st_size, 0.0)
-    return Entry(path.stem, str(header.get("name", "")), status.st_size, status.st_mtime)
+        return CacheEntry(path.stem, "(damaged)", status.st_size, 0.0)
+    return CacheEntry(path.stem, str(header.get("name", "")), status.st_size, status.st_mtime)
+
+
+def managed() -> ManagedCache:
+    """This user's engine cache, for the command line; looking at it does not make it."""
+
+    def if_there(action: Callable[[EngineCache], Any], otherwise: Any) -> Any:
+        return action(EngineCache()) if default_directory().is_dir() else otherwise
+
+    return ManagedCache(
+        "engines", default_directory,
+        entries=lambda: if_there(EngineCache.ls, ()),
+        remove=lambda keys: if_there(lambda cache: cache.rm(keys), 0),
+        prune=lambda limit: if_there(lambda cache: cache.prune(limit), 0),
+        max_bytes=default_bytes(),
+    )  # fmt: skip

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
 from collections.abc import Mapping
 from typing import Any
 
 from tfgraphopt.errors import ConfigError
 from tfgraphopt.passes import Context
 from tfgraphopt_trt.hookspecs import EngineKind
+from tfgraphopt_trt.tensorrt_api import installed, runs_on
 
 ENGINES_HOOK = "tfgraphopt_trt_engines"
 _CHOSEN = "trt.engine-kind"
@@ -61,10 +62,17 @@ def _best(ctx: Context, kinds: Mapping[str, EngineKind]) -> EngineKind:
 
 def _tensorrt_unusable() -> str | None:
     tf: Any = importlib.import_module("tensorflow")
-    if not tf.config.list_physical_devices("GPU"):
+    devices = tf.config.list_physical_devices("GPU")
+    flavours = installed()
+    if not devices:
         return "TensorFlow sees no GPU"
-    modules = ("tensorrt", "tensorrt_bindings", "tensorrt_rtx", "tensorrt_rtx_bindings")
-    return None if any(importlib.util.find_spec(m) for m in modules) else "TensorRT is not installed"
+    if not flavours:
+        return "TensorRT is not installed"
+    capability = tuple(tf.config.experimental.get_device_details(devices[0]).get("compute_capability", ()))
+    if capability and not any(runs_on(flavour, capability) for flavour in flavours):
+        shown = ".".join(map(str, capability))
+        return f"TensorRT for RTX does not run on GPUs of compute capability {shown}; the full TensorRT does"
+    return None
 
 
 TENSORRT = EngineKind("tensorrt", "TRTEngineOp", "tensorrt", _tensorrt_unusable, rank=30)

@@ -75,7 +75,8 @@ class _Factory:
 
     def make_all(self, calls: Sequence[Node], catch_up: Sequence[Step]) -> list[Node]:
         """Build every segment, and what can be saved of those that cannot be built; returns the calls that have engines."""
-        waiting, built = list(calls), []
+        waiting = list(calls)
+        built: list[Node] = []
         while waiting:
             call = waiting.pop(0)
             self.ctx.progress(f"building {call.name}", len(built), len(built) + len(waiting) + 1)

@@ -6,6 +6,8 @@ from collections.abc import Iterable
 
 import pluggy
 
+from tfgraphopt.caches import ManagedCache
+from tfgraphopt.diagnosis import Diagnosis
 from tfgraphopt.hookspecs import hookimpl
 from tfgraphopt.ir import OpDef
 from tfgraphopt.passes import Pass
@@ -74,3 +76,19 @@ def tfgraphopt_runtimes() -> Iterable[EngineRuntime]:
     from tfgraphopt_trt import engine_op
 
     return [EngineRuntime("tensorrt", engine_op.load, engine_op.counters, engine_op.reset_counters)]
+
+
+@hookimpl
+def tfgraphopt_caches() -> Iterable[ManagedCache]:
+    """Built engines."""
+    from tfgraphopt_trt import engine_cache
+
+    return [engine_cache.managed()]
+
+
+@hookimpl
+def tfgraphopt_diagnoses() -> Iterable[Diagnosis]:
+    """TensorRT, engines, their cache."""
+    from tfgraphopt_trt.doctoring import DIAGNOSES
+
+    return DIAGNOSES

@@ -93,12 +93,16 @@ class TensorRT:
 
 @attrs.frozen(slots=True)
 class Installation:
-    """What :func:`available` found of one flavour: ``tensorrt``, or the reason in ``problem``."""
+    """What :func:`available` found of one flavour: ``tensorrt``, or the reason in ``problem``.
+
+    ``is_absent`` tells a flavour that is not installed from one that is and does not load.
+    """
 
     flavour: str
     tensorrt: TensorRT | None = None
     libraries: tuple[str, ...] = ()
     problem: str = ""
+    is_absent: bool = False
 
     def __str__(self) -> str:
         state = f"{self.tensorrt.version}" if self.tensorrt else f"not usable: {self.problem}"
@@ -129,6 +133,22 @@ def available() -> list[Installation]:
     return [_installation(flavour) for flavour in FLAVOURS]
 
 
+def installed() -> list[str]:
+    """The names of the flavours whose modules are there; nothing is imported."""
+    return [f.name for f in FLAVOURS if any(importlib.util.find_spec(m) is not None for m in f.modules)]
+
+
+_RTX_CAPABILITIES = frozenset({(7, 5), (8, 0), (8, 6), (8, 9)})
+
+
+def runs_on(flavour: str, capability: tuple[int, int]) -> bool:
+    """Whether plans of a flavour run on GPUs of a compute capability, as far as is known without trying.
+
+    TensorRT for RTX 1.7 says itself: "Supported compute capabilities: 8.0 8.6 8.9 12.0 12.1 >12.0", and 7.5 when asked to build for it.
+    """
+    return flavour != "tensorrt_rtx" or capability in _RTX_CAPABILITIES or capability >= (12, 0)
+
+
 def _wanted(prefer: str | None) -> Sequence[Flavour]:
     chosen = [f for f in FLAVOURS if prefer in (None, f.name)]
     if not chosen:
@@ -139,7 +159,7 @@ def _wanted(prefer: str | None) -> Sequence[Flavour]:
 def _installation(flavour: Flavour) -> Installation:
     modules = [name for name in flavour.modules if importlib.util.find_spec(name) is not None]
     if not modules:
-        return Installation(flavour.name, problem=f"no module {' or '.join(flavour.modules)}")
+        return Installation(flavour.name, problem=f"no module {' or '.join(flavour.modules)}", is_absent=True)
     libraries, problems = _preload(flavour)
     for name in modules:
         try:

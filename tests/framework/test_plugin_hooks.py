@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import attrs
@@ -12,10 +13,13 @@ import tensorflow as tf
 
 from framework.test_plugins import plugin
 from tfgraphopt import plugins
+from tfgraphopt.caches import directory_cache
 from tfgraphopt.config import Config
+from tfgraphopt.diagnosis import Diagnosis, Finding, diagnose
 from tfgraphopt.graphdef import GraphDef
 from tfgraphopt.ir import Node
 from tfgraphopt.optimization import Result, optimize_graph_def
+from tfgraphopt.plugins import Tables
 from tfgraphopt.verification import Verification, VerifyRequest
 from tfgraphopt_layout.rules import pointwise_rule
 from tfgraphopt_openvino.mapping import OpenVinoLayer, Writer
@@ -171,3 +175,27 @@ def test_verify_asks_plugins_one_after_the_other() -> None:
     request = VerifyRequest(chain(), ["y"], Config(), tables, {})
     assert tables.call("tfgraphopt_verify", {"request": request}) == [answer]
     assert asked == [request]
+
+
+def test_caches_of_a_plugin_are_listed_and_cleared(tmp_path: Path) -> None:
+    (tmp_path / "a.bin").write_bytes(b"12345")
+    tables = plugins.load(
+        extra=[("hoarder", plugin(caches=lambda: [directory_cache("hoard", lambda: tmp_path, "*.bin")]))]
+    )
+    cache = tables.table("tfgraphopt_caches")["hoard"]
+    assert [(e.key, e.bytes) for e in cache.entries()] == [("a.bin", 5)]
+    assert cache.remove(["a.bin", "b.bin"]) == 1
+    assert cache.entries() == []
+
+
+def test_diagnoses_of_plugins_are_made_and_one_that_breaks_is_a_finding() -> None:
+    def broken(tables: Tables) -> list[Finding]:
+        raise OSError("libacme.so is cut short")
+
+    def sound(tables: Tables) -> list[Finding]:
+        return [Finding("acme", "ok", f"{len(tables.plugins)} plugins")]
+
+    made = plugin(diagnoses=lambda: [Diagnosis("broken", broken), Diagnosis("sound", sound)])
+    found = diagnose(plugins.load(only=[], extra=[("acme", made)]))
+    assert [(f.subject, f.state) for f in found] == [("broken", "problem"), ("acme", "ok")]
+    assert "OSError: libacme.so is cut short" in found[0].text

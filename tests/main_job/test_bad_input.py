@@ -106,7 +106,7 @@ def test_a_segment_that_cannot_be_built_stays_tensorflow_and_the_rest_goes_on() 
     tables = plugins.load(extra=[("breaker", _Breaker())], block=())
     result = tgo.optimize_graph_def(graph_def, ["y"], config, tables=tables)
     statuses = {s.name: s.status for s in result.report.segments.values()}
-    assert sorted(statuses.values()) == ["build failed", "built"]
+    assert sorted(statuses.values()) == ["build failed", "built", "built"]  # the whole, and what was saved of it
     failed = next(s for s in result.report.segments.values() if s.status == "build failed")
     assert "acme.broken" in failed.reason
     assert "relu" in failed.reason

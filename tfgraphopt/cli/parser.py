@@ -11,7 +11,8 @@ import attrs
 import tfgraphopt
 
 COMMANDS = (
-    "optimize", "calibrate", "explain", "verify", "bench", "bisect", "reproduce", "plugins", "passes", "completion",
+    "optimize", "calibrate", "explain", "verify", "bench", "bisect", "reproduce", "plugins", "passes", "doctor", "cache",
+    "completion",
 )  # fmt: skip
 EPILOG = """exit codes:
   0    done
