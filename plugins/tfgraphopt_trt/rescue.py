@@ -35,7 +35,7 @@ def rescue(call: Node, error: EngineBuildFailed, ctx: Context, catch_up: Sequenc
     if not guilty or attempt > MOST_CULPRITS or len(guilty) == len(region):
         _note(ctx, name, _why_not(guilty, attempt))
         return []
-    calls = _segments([n for n in region if n.name not in guilty], ctx, graph)
+    calls = _segments(name, [n for n in region if n.name not in guilty], ctx, graph)
     for made in calls:
         ctx.facts[ATTEMPTS][made.name] = attempt
     excluded, rest = ", ".join(sorted(guilty)), ", ".join(c.name for c in calls)
@@ -67,7 +67,7 @@ def _guilty(body: Graph, where: Sequence[str]) -> set[str]:
     return {n.name for n in body if not is_free(n) and blamed & {n.name, *n.origin}}
 
 
-def _segments(nodes: Sequence[Node], ctx: Context, graph: Graph) -> list[Node]:
+def _segments(failed: str, nodes: Sequence[Node], ctx: Context, graph: Graph) -> list[Node]:
     wanted = {n for n in nodes if not is_free(n)}
     label = {n: n.device if n in wanted else None for n in graph}
     made = []
@@ -76,7 +76,7 @@ def _segments(nodes: Sequence[Node], ctx: Context, graph: Graph) -> list[Node]:
         if refused:
             _judge(ctx, [n.name for n in group], *refused, segment="")
             continue
-        name = _next_name(ctx)
+        name = _next_name(failed, ctx)
         names = make_segment(graph, group, ctx, name, ctx.facts[POINTS])
         made.append(graph.node(name))
         _judge(ctx, [*names, *_constants(made[-1], ctx)], "converted", "", name)
@@ -95,7 +95,8 @@ def _judge(ctx: Context, names: Sequence[str], status: str, reason: str, segment
             ctx.report.verdicts[name] = attrs.evolve(old, status=status, reason=reason, segment=segment)
 
 
-def _next_name(ctx: Context) -> str:
-    """The name after that of the last segment."""
-    stem, _, number = list(ctx.report.segments)[-1].rpartition("_")
-    return f"{stem}_{int(number) + 1:03d}"
+def _next_name(failed: str, ctx: Context) -> str:
+    """The name after that of the last segment of the same run."""
+    stem = failed.rpartition("_")[0]
+    numbers = [int(n.rpartition("_")[2]) for n in ctx.report.segments if n.rpartition("_")[0] == stem]
+    return f"{stem}_{max(numbers) + 1:03d}"
