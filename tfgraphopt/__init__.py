@@ -10,6 +10,7 @@ from tfgraphopt.hookspecs import hookimpl
 
 if TYPE_CHECKING:
     from tfgraphopt.classic import calib_graph_to_infer_graph, create_inference_graph
+    from tfgraphopt.gpu_memory import gpu_memory_split
     from tfgraphopt.optimization import Result, optimize, optimize_graph_def
     from tfgraphopt.passes import Pass
     from tfgraphopt.pipeline import Pipeline
@@ -20,6 +21,7 @@ __version__ = "0.1.0"
 _LAZY = {
     "calib_graph_to_infer_graph": "tfgraphopt.classic",
     "create_inference_graph": "tfgraphopt.classic",
+    "gpu_memory_split": "tfgraphopt.gpu_memory",
     "optimize": "tfgraphopt.optimization",
     "optimize_graph_def": "tfgraphopt.optimization",
     "Result": "tfgraphopt.optimization",
@@ -30,7 +32,7 @@ _LAZY = {
 
 __all__ = [
     "Config", "Pass", "Pipeline", "Result", "ShapeRange", "TfGraphOptError", "calib_graph_to_infer_graph",
-    "create_inference_graph", "hookimpl", "optimize", "optimize_graph_def", "shape_ranges",
+    "create_inference_graph", "gpu_memory_split", "hookimpl", "optimize", "optimize_graph_def", "shape_ranges",
 ]  # fmt: skip
 
 

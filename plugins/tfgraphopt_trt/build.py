@@ -120,7 +120,8 @@ def _refused(graph: Graph, emitted: EmittedNetwork, errors: Sequence[str]) -> En
     words = {word.rstrip(".") for word in re.findall(r"[^\s\[\](){},;:'\"`]+", said.replace("...", " "))}
     culprits = [node for name, node in emitted.nodes.items() if name in words]
     where = dict.fromkeys(origin for node in culprits for origin in node.origin or (node.name,))
-    return EngineBuildFailed(f"TensorRT did not build {graph.name!r}", where=tuple(where), why=said)
+    hint = "raise max_workspace_size_bytes" if "workspace limit" in said else ""
+    return EngineBuildFailed(f"TensorRT did not build {graph.name!r}", where=tuple(where), why=said, hint=hint)
 
 
 def _result(tensorrt: TensorRT, emitted: EmittedNetwork, plan: bytes, seconds: float, log: BuildLog) -> BuildResult:

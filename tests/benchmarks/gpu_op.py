@@ -40,7 +40,7 @@ def main() -> None:
     options = parser.parse_args()
     with _runtimes() as has_pycuda, ExitStack() as stack:
         costs = _costs(_chains(options.length, has_pycuda, stack), options)
-        rates = {threads: _rate(threads, stack) for threads in (1, 2, 4, 8)}
+        rates = {threads: _rates(threads, stack) for threads in (1, 2, 4, 8)}
     result = {"gpu": _gpu(), "microseconds a node": costs, "calls a second, by threads": rates}
     print(_table(result))
     if options.json:
@@ -110,10 +110,13 @@ def _costs(chains: dict[str, Callable[[], object]], options: argparse.Namespace)
     return {name: float(np.median(values)) / options.length * 1e6 for name, values in seconds.items()}
 
 
-def _rate(threads: int, stack: ExitStack) -> float:
-    """Calls a second of one session with one engine, called by several threads."""
-    graph_def = chain(1, runtime="cuda", serialized_segment=b"scale=1 batch=1-16 scratch=0", strict=True)
-    call = _call(graph_def, stack)
+def _rates(threads: int, stack: ExitStack) -> tuple[float, float]:
+    """Calls a second of one session by several threads: of one Relu, and of one engine (two kernels and scratch)."""
+    engine = chain(1, runtime="cuda", serialized_segment=b"scale=1 batch=1-16 scratch=0", strict=True)
+    return _rate(_call(_relus(1), stack), threads), _rate(_call(engine, stack), threads)
+
+
+def _rate(call: Callable[[], object], threads: int) -> float:
     count = 400 * threads
     with ThreadPoolExecutor(threads) as pool:
         list(pool.map(lambda _: call(), range(8 * threads)))
@@ -134,7 +137,8 @@ def _table(result: dict[str, object]) -> str:
     assert isinstance(rates, dict)
     rows = [f"| {name} | {cost:.1f} | {cost - costs[BASE]:+.1f} |" for name, cost in costs.items()]
     lines = [f"on {result['gpu']}", "", "| one node | us | over TensorFlow's |", "| --- | --- | --- |", *rows, ""]
-    lines += ["| threads | calls a second |", "| --- | --- |", *(f"| {n} | {rate:.0f} |" for n, rate in rates.items())]
+    lines += ["| threads | calls a second of one Relu | of one engine |", "| --- | --- | --- |"]
+    lines += [f"| {threads} | {relu:.0f} | {engine:.0f} |" for threads, (relu, engine) in rates.items()]
     return "\n".join(lines)
 
 

@@ -11,13 +11,13 @@ FROZEN = Path(__file__).with_name("public_api.txt")
 
 MODULES = (
     "tfgraphopt", "tfgraphopt.benchmark", "tfgraphopt.blame", "tfgraphopt.caches", "tfgraphopt.config", "tfgraphopt.diagnosis",
-    "tfgraphopt.errors", "tfgraphopt.explaining",
+    "tfgraphopt.errors", "tfgraphopt.explaining", "tfgraphopt.gpu_memory",
     "tfgraphopt.hookspecs", "tfgraphopt.instruments", "tfgraphopt.ir", "tfgraphopt.native", "tfgraphopt.passes",
     "tfgraphopt.pipeline", "tfgraphopt.plugins", "tfgraphopt.profiling", "tfgraphopt.report", "tfgraphopt.rewrite", "tfgraphopt.runtime",
     "tfgraphopt.runtimes", "tfgraphopt.verification", "tfgraphopt.testing.cases", "tfgraphopt.testing.compare",
     "tfgraphopt.testing.contracts", "tfgraphopt.testing.growing", "tfgraphopt.testing.numbers",
     "tfgraphopt.testing.op_makers", "tfgraphopt.testing.pytest_plugin", "tfgraphopt.testing.strategies",
-    "tfgraphopt_layout", "tfgraphopt_layout.testing", "tfgraphopt_trt.advisors", "tfgraphopt_trt.builder",
+    "tfgraphopt_layout", "tfgraphopt_layout.testing", "tfgraphopt_pycuda", "tfgraphopt_trt.advisors", "tfgraphopt_trt.builder",
     "tfgraphopt_trt.converter", "tfgraphopt_trt.hookspecs", "tfgraphopt_trt.layerdef", "tfgraphopt_trt.meaning",
     "tfgraphopt_trt.testing",
 )  # fmt: skip

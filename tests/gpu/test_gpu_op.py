@@ -11,7 +11,7 @@ import tensorflow as tf
 from engine_op.fresh import in_fresh_process
 from engine_op.graphs import ENGINE, behind_engine, cnn, run, session
 from gpu.graphs import chain, on_devices, tiled
-from gpu.runtimes import CudaRuntime, PyCudaRuntime
+from gpu.runtimes import CudaRuntime, IdleRuntime, PyCudaRuntime
 
 from tfgraphopt_trt import engine_op as eo
 
@@ -74,6 +74,25 @@ def test_a_shape_input_on_the_host_reaches_the_body_too() -> None:
     with session(tiled()) as s:
         y = s.run("y:0", {"x:0": _x(2), "n:0": np.array([2], np.int32)})
     np.testing.assert_array_equal(y, np.repeat(_x(2)[None] * 2, 2, axis=0))
+
+
+def test_a_shape_input_of_a_tensorflow_function(cuda: CudaRuntime) -> None:
+    graph_def = tiled(runtime="cuda", serialized_segment=b"scale=3 batch=1-4 tile=1", strict=True)
+    whole = tf.compat.v1.wrap_function(lambda: tf.graph_util.import_graph_def(graph_def, name=""), [])
+    y = whole.prune(["x:0", "n:0"], "y:0")(tf.constant(_x(2)), tf.constant([3], tf.int32))
+    np.testing.assert_array_equal(y.numpy(), np.repeat(_x(2)[None] * np.float32(3), 3, axis=0))
+
+
+def test_where_the_engine_fails_the_body_runs_in_its_place(capfd: pytest.CaptureFixture[str]) -> None:
+    class Failing(IdleRuntime):
+        def enqueue(self, call: eo.CallInfo) -> None:
+            raise ArithmeticError("out of luck")
+
+    with eo.register_runtime("failing", Failing()):
+        graph_def = chain(1, runtime="failing", serialized_segment=b"any")
+        np.testing.assert_array_equal(run(graph_def, _x(2)), _x(2) * 2)
+    assert eo.counters()[ENGINE].fallbacks == {"run_failed": 1}
+    assert "ArithmeticError: out of luck" in capfd.readouterr().err
 
 
 def test_calls_are_put_on_the_stream_without_waiting_for_the_device(cuda: CudaRuntime) -> None:

@@ -73,6 +73,13 @@ def test_plans_for_other_gpus_differ_and_unknown_ones_are_refused() -> None:
         build(conv(), IMAGES, compute_capabilities=["9.0"])
 
 
+def test_the_builder_keeps_to_the_workspace_it_is_given() -> None:
+    assert build(conv(), IMAGES, workspace_bytes=1 << 30).plan
+    with pytest.raises(EngineBuildFailed, match="within workspace limit") as caught:
+        build(conv(), IMAGES, workspace_bytes=1 << 10)
+    assert caught.value.hint == "raise max_workspace_size_bytes"
+
+
 def test_several_profiles() -> None:
     small, large = {0: InputRange((1, 4), (1, 4), (1, 4))}, {0: InputRange((2, 4), (64, 4), (256, 4))}
     assert build(dense(), (small, large)).plan != build(dense(), (small,)).plan
