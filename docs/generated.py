@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import json
 import re
 from collections.abc import Iterable
 from importlib.metadata import entry_points
@@ -16,6 +17,9 @@ from generated_api import api_page
 
 from tfgraphopt import plugins
 from tfgraphopt.plugins import Tables
+
+RECORDS = Path(__file__).with_name("conversions.json")
+"""What the tests of the converters tried, written by them."""
 
 
 def write_pages(folder: Path) -> None:
@@ -106,16 +110,38 @@ def passes_page(tables: Tables) -> Iterable[str]:
 
 
 def ops_page(tables: Tables) -> Iterable[str]:
-    """Every TensorFlow op that a shipped converter converts, with its arguments and what its converter says."""
+    """Every TensorFlow op that a shipped converter converts: element types, limits with their reasons, cases tested."""
     converters: dict[str, Any] = dict(tables.table("tfgraphopt_trt_converters"))
+    records: dict[str, Any] = json.loads(RECORDS.read_text())
+    never = {op: c for op, c in sorted(converters.items()) if c.refusal}
     yield from (
         "# Supported ops",
         "",
-        f"{len(converters)} op types. Types: float32, float16, bfloat16, int32, int64, bool where",
+        f"{len(converters) - len(never)} op types are converted; {len(never)} never are, and say why. A node can be refused all the",
+        "same, always with its reason in the report (`tfgraphopt explain`). Element types are those that the tests have tried: each",
+        "case compares the layers' meaning with TensorFlow's own result, and where TensorRT for RTX has kernels (`built`) the real",
+        "builder builds them. Limits are the refusals that tests assert, word for word. The numbers come from",
+        "`TFGRAPHOPT_LEDGER=docs/conversions.json python -m pytest tests/converters`.",
+        "",
+        "| op | element types | constants it needs | notes | limits | cases | built |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
     )
-    yield from ("TensorRT has them; every refusal carries its reason (`tfgraphopt explain`).", "")
-    yield from ("| op | constants it needs | notes |", "| --- | --- | --- |")
     for op, converter in sorted(converters.items()):
-        constants = ", ".join(p.name for p in converter.parameters if p.constant and not p.operand)
-        note = " ".join(converter.doc.split("\n\n")[0].split()).replace("|", "\\|")
-        yield f"| {op} | {constants} | {note} |"
+        if not converter.refusal:
+            yield _op_row(op, converter, records.get(op, {}))
+    yield from ("", "## Never converted", "", "| ops | reason |", "| --- | --- |")
+    reasons = dict.fromkeys(c.refusal for c in never.values())
+    for reason in reasons:
+        yield f"| {', '.join(op for op, c in never.items() if c.refusal == reason)} | {_cell(reason)} |"
+
+
+def _op_row(op: str, converter: Any, record: dict[str, Any]) -> str:
+    constants = ", ".join(p.name for p in converter.parameters if p.constant and not p.operand)
+    limits = "<br>".join(_cell(r) for r in record.get("refusals", ()))
+    counts = (str(record.get(k) or "elsewhere") if k == "cases" else str(record.get(k, 0)) for k in ("cases", "built"))
+    note = _cell(" ".join(converter.doc.split("\n\n")[0].split()))
+    return f"| {op} | {', '.join(record.get('dtypes', ()))} | {constants} | {note} | {limits} | {' | '.join(counts)} |"
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|")

@@ -10,7 +10,7 @@ from tfgraphopt.ir import DType, Value
 from tfgraphopt_converters.dtypes import BOOLS, FLOATS, INTEGERS, NUMBERS, require
 from tfgraphopt_converters.unary import log1p
 from tfgraphopt_trt.builder import LayerBuilder, Operand, Unsupported
-from tfgraphopt_trt.converter import Converter, Operands, converter
+from tfgraphopt_trt.converter import Converter, Operands, converter, never
 
 Function = Callable[[LayerBuilder, Value, Value], Value]
 COMPARABLE = NUMBERS | BOOLS
@@ -215,7 +215,7 @@ FUNCTIONS: dict[str, Function] = {
 """TF ops of arguments ``x`` and ``y``."""
 
 _BITS = "TensorRT has no operations on bits"
-REFUSED = dict.fromkeys(("BitwiseAnd", "BitwiseOr", "BitwiseXor", "LeftShift", "RightShift"), _BITS)
+REFUSED = ("BitwiseAnd", "BitwiseOr", "BitwiseXor", "LeftShift", "RightShift", "NextAfter")
 """TF ops that have a reason instead of layers."""
 
 
@@ -227,23 +227,10 @@ def _named(op: str, function: Function) -> Converter:
     return converter(op)(convert_binary)
 
 
-def _refusing(reason: str) -> Function:
-    def refuse(b: LayerBuilder, x: Value, y: Value) -> Value:
-        raise Unsupported(reason)
-
-    return refuse
-
-
 @converter("Atan2")
 def convert_atan2(b: LayerBuilder, y: Operand, x: Operand) -> Value:
     """The angle of (x, y) in all four quadrants, with signed zeros and infinities as C has them."""
     return _atan2(b, y, x)
-
-
-@converter("NextAfter")
-def convert_next_after(b: LayerBuilder, x1: Operand, x2: Operand) -> Value:
-    """Refused."""
-    raise Unsupported(_BITS)
 
 
 @converter("ApproximateEqual")
@@ -266,6 +253,6 @@ def convert_add_n(b: LayerBuilder, inputs: Operands) -> Value:
 
 CONVERTERS: tuple[Converter, ...] = (
     *(_named(op, function) for op, function in FUNCTIONS.items()),
-    *(_named(op, _refusing(reason)) for op, reason in REFUSED.items()),
-    convert_atan2, convert_next_after, convert_approximate_equal, convert_add_n,
+    never(_BITS, *REFUSED),
+    convert_atan2, convert_approximate_equal, convert_add_n,
 )  # fmt: skip

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
-from tfgraphopt_trt.builder import LayerBuilder, Unsupported
-from tfgraphopt_trt.converter import Converter, converter
+from tfgraphopt_trt.converter import Converter, never
 
 _RANDOM = "its random numbers could not be reproduced: TensorRT's generator is another one"
 _UNIQUE = "the number of its results depends on the data, and TensorRT has no layer for it"
 _SEGMENT = "TensorRT's scatter keeps one of several updates of an element; segments add, multiply or compare them"
 _STITCH = "which rows go where is data, and TensorRT has no layer for it"
+_QUANTISED = (
+    "TensorRT quantises between floats and int8 within a network; it has no tensors of TensorFlow's quantised types"
+)
 _STATE = "it reads or changes state outside of the graph, which an engine cannot"
 _REPORT = "it reports at run time; it stays in TensorFlow, beside the engine"
 
@@ -38,6 +39,7 @@ REASONS: Mapping[str, tuple[str, ...]] = {
     "TensorFlow computes on the host where pieces lie that it concatenates; it belongs to gradients": (
         "ConcatOffset",
     ),
+    _QUANTISED: ("QuantizeV2", "Dequantize", "Requantize", "UniformQuantize", "UniformDequantize"),
     "TensorRT takes boxes, not overlaps": ("NonMaxSuppressionWithOverlaps",),
     "TensorRT has no strings": (
         "AsString", "StringJoin", "StringSplitV2", "RegexReplace", "DecodeJpeg", "DecodePng", "DecodeRaw",
@@ -46,13 +48,4 @@ REASONS: Mapping[str, tuple[str, ...]] = {
 """Ops by the reason why they are not converted."""
 
 
-def _refusal(reason: str, ops: tuple[str, ...]) -> Converter:
-    @converter(*ops)
-    def refuse(b: LayerBuilder) -> Any:
-        """Refused, with the reason."""
-        raise Unsupported(reason)
-
-    return refuse
-
-
-CONVERTERS: tuple[Converter, ...] = tuple(_refusal(reason, ops) for reason, ops in REASONS.items())
+CONVERTERS: tuple[Converter, ...] = tuple(never(reason, *ops) for reason, ops in REASONS.items())

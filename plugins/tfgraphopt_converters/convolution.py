@@ -58,7 +58,7 @@ def convolve(b: LayerBuilder, x: Value, kernel: Value, window: Window, groups: i
 
 def _check_filter(filter: Value) -> None:
     if not filter.shape.is_static:
-        raise Unsupported(f"the filter's shape {filter.shape} is not fully known")
+        raise Unsupported(f"the filter's shape {filter.shape} is not fully known, and TensorRT needs it to be")
 
 
 _FILTER_FORMATS = {"HWIO": True, "OIHW": False}
@@ -84,7 +84,7 @@ def _groups(x: Value, kernel: Value, data_format: str) -> int:
     """How many times the filter's input channels go into those of ``x``."""
     channels, taken = x.shape[channel_axis(data_format, len(x.shape))], kernel.shape.static()[1]
     if channels is None:
-        raise Unsupported("the number of input channels is unknown")
+        raise Unsupported("the number of input channels is unknown, and TensorRT needs it to be known")
     if taken == 0 or channels % taken:
         raise Unsupported(f"{channels} input channels are no multiple of the filter's {taken}")
     return channels // taken
@@ -127,11 +127,11 @@ def _check_depth(filter: Value) -> int:
     return filter.shape.static()[2]
 
 
-@converter("_FusedConv2D")
+@converter("_FusedConv2D", "_FusedConv3D")
 def convert_fused_conv(
     b: LayerBuilder, input: Operand, filter: Operand, args: Operands, *, strides: Ints, padding: str, data_format: str,
-    dilations: Ints, explicit_paddings: Ints, filter_format: str, fused_ops: tuple[str, ...], epsilon: float,
-    leakyrelu_alpha: float,
+    dilations: Ints, fused_ops: tuple[str, ...], epsilon: float, leakyrelu_alpha: float, explicit_paddings: Ints = (),
+    filter_format: str = "HWIO",
 ) -> Value:  # fmt: skip
     """Grappler's convolution with bias, batch normalisation, summand and activation."""
     kernel = plain_kernel(b, filter, filter_format)

@@ -8,9 +8,10 @@ from typing import Any
 import attrs
 import numpy as np
 
-from tfgraphopt.ir import Tensor, Value
+from tfgraphopt.ir import DType, Tensor, Value
 from tfgraphopt.ir.tensor import Array
 from tfgraphopt_converters import sizes
+from tfgraphopt_converters.sizes import Cut
 from tfgraphopt_trt.builder import LayerBuilder, Operand, Unsupported
 from tfgraphopt_trt.converter import Weights, converter
 
@@ -105,11 +106,19 @@ def _is_diagonal(b: LayerBuilder, rows: sizes.Size, columns: sizes.Size) -> Valu
     return b.elementwise(down, across, "equal")
 
 
-@converter("MatrixDiag", "BatchMatrixDiag", "Diag")
+@converter("Diag")
+def diag(b: LayerBuilder, diagonal: Operand) -> Value:
+    """A tensor of twice the rank with ``diagonal`` where both halves of an index are equal."""
+    own = sizes.sizes_of(b, diagonal)
+    count = sizes.product(b, own)
+    column = sizes.reshape(b, diagonal, [count, 1])
+    square = b.select(_is_diagonal(b, count, count), column, b.constant(np.zeros(()), diagonal.dtype))
+    return square if len(own) == 1 else sizes.reshape(b, square, [*own, *own])
+
+
+@converter("MatrixDiag", "BatchMatrixDiag")
 def matrix_diag(b: LayerBuilder, diagonal: Operand) -> Value:
     """Square matrices with the vectors of the last axis on their diagonals, also of unknown size."""
-    if b.op == "Diag" and len(diagonal.shape) != 1:
-        raise Unsupported("Diag of a matrix or a larger tensor; only that of a vector is converted")
     count = sizes.size_of(b, diagonal, len(diagonal.shape) - 1)
     column = b.unsqueeze(diagonal, (len(diagonal.shape),))
     return b.select(_is_diagonal(b, count, count), column, b.constant(np.zeros(()), diagonal.dtype))
@@ -145,9 +154,14 @@ def matrix_set_diag_v3(
 
 @converter("MatrixSetDiag")
 def matrix_set_diag(b: LayerBuilder, input: Operand, diagonal: Operand) -> Value:
-    """Matrices of known size with the main diagonal replaced."""
-    zero = Tensor.of(np.zeros((), np.int32))
-    return _from_diagonals(b, diagonal, zero, "LEFT_LEFT", _known(b, input, 2, "matrix"), input)
+    """Matrices with the main diagonal replaced, also of unknown size."""
+    if None not in input.shape.known()[-2:]:
+        zero = Tensor.of(np.zeros((), np.int32))
+        return _from_diagonals(b, diagonal, zero, "LEFT_LEFT", _known(b, input, 2, "matrix"), input)
+    rank = len(input.shape)
+    rows, columns = (sizes.size_of(b, input, a) for a in (rank - 2, rank - 1))
+    longer = sizes.cut(b, diagonal, {rank - 2: Cut(0, rows)}, "fill")  # rows below the diagonal's end are not selected
+    return b.select(_is_diagonal(b, rows, columns), b.unsqueeze(longer, (rank - 1,)), input)
 
 
 # -- diagonals of a matrix -------------------------------------------------------------------------------------------
@@ -166,28 +180,49 @@ def matrix_diag_part_v3(
     return found if inside.all() else b.select(b.constant(inside), found, padding_value)
 
 
-@converter("MatrixDiagPart", "DiagPart")
+@converter("MatrixDiagPart")
 def matrix_diag_part(b: LayerBuilder, input: Operand) -> Value:
-    """The main diagonals of matrices of known size."""
-    if b.op == "DiagPart" and len(input.shape) != 2:
-        raise Unsupported("DiagPart of a tensor of rank 4 or more; only that of a matrix is converted")
-    places, _ = Diagonals.of((0, 0), _known(b, input, 2, "matrix"), "LEFT_LEFT").packed()
-    return _picked(b, input, 2, places[0])
+    """The main diagonals of matrices, also of unknown size: everything else becomes zero and the columns are summed."""
+    if None not in input.shape.known()[-2:]:
+        places, _ = Diagonals.of((0, 0), _known(b, input, 2, "matrix"), "LEFT_LEFT").packed()
+        return _picked(b, input, 2, places[0])
+    rank = len(input.shape)
+    rows, columns = (sizes.size_of(b, input, a) for a in (rank - 2, rank - 1))
+    return _diagonal_of(b, input, rows, columns)
+
+
+def _diagonal_of(b: LayerBuilder, x: Value, rows: sizes.Size, columns: sizes.Size) -> Value:
+    rank, summed = len(x.shape), DType.INT32 if x.dtype in (DType.BOOL, DType.INT8) else x.dtype
+    kept = b.cast(b.select(_is_diagonal(b, rows, columns), x, b.constant(np.zeros(()), x.dtype)), summed)
+    found = b.cast(b.reduce(kept, "sum", (rank - 1,), keep_dims=False), x.dtype)
+    return sizes.cut(b, found, {rank - 2: Cut(0, sizes.smallest(b, rows, columns))})
+
+
+@converter("DiagPart")
+def diag_part(b: LayerBuilder, input: Operand) -> Value:
+    """The elements of a tensor of rank 2k at which both halves of the index are equal."""
+    own = sizes.sizes_of(b, input)[: len(input.shape) // 2]
+    count = sizes.product(b, own)
+    square = input if len(own) == 1 else sizes.reshape(b, input, [count, count])
+    found = _diagonal_of(b, square, count, count)
+    return found if len(own) == 1 else sizes.reshape(b, found, own)
 
 
 # -- bands -----------------------------------------------------------------------------------------------------------
 
 
 @converter("MatrixBandPart")
-def matrix_band_part(b: LayerBuilder, input: Operand, num_lower: Weights, num_upper: Weights) -> Value:
-    """Matrices with zeros outside of a band of constant width (negative: all on that side), also of unknown size."""
+def matrix_band_part(
+    b: LayerBuilder, input: Operand, num_lower: Weights | Operand, num_upper: Weights | Operand
+) -> Value:
+    """Matrices with zeros outside of a band (negative widths: all on that side); sizes and widths known or not."""
     rank = len(input.shape)
     rows, columns = (sizes.size_of(b, input, a) for a in (rank - 2, rank - 1))
     below = b.elementwise(b.unsqueeze(sizes.iota(b, rows), (1,)), b.unsqueeze(sizes.iota(b, columns), (0,)), "sub")
     outside = [
-        b.elementwise(distance, b.constant(np.full((1, 1), int(limit.item()), np.int64)), "greater")
+        _beyond(b, distance, limit)
         for distance, limit in ((below, num_lower), (b.unary(below, "neg"), num_upper))
-        if int(limit.item()) >= 0
+        if not isinstance(limit, Tensor) or int(limit.item()) >= 0
     ]
     if not outside:
         return input
@@ -195,7 +230,18 @@ def matrix_band_part(b: LayerBuilder, input: Operand, num_lower: Weights, num_up
     return b.select(hidden, b.constant(np.zeros(()), input.dtype), input)
 
 
+def _beyond(b: LayerBuilder, distance: Value, limit: Tensor | Value) -> Value:
+    """Where ``distance`` (int64[rows, columns]) is above ``limit``; nowhere above a negative one."""
+    if isinstance(limit, Tensor):
+        return b.elementwise(distance, b.constant(np.full((1, 1), int(limit.item()), np.int64)), "greater")
+    width = b.cast(limit, DType.INT64)
+    held = b.elementwise(width, b.constant(np.array(-1, np.int64)), "greater")
+    return b.elementwise(b.elementwise(distance, width, "greater"), held, "and")
+
+
 CONVERTERS: tuple[Any, ...] = (
+    diag,
+    diag_part,
     matrix_diag,
     matrix_diag_v3,
     matrix_set_diag_v3,

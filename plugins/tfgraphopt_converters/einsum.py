@@ -8,6 +8,7 @@ import attrs
 import numpy as np
 
 from tfgraphopt.ir import Dim, Value
+from tfgraphopt_converters import sizes
 from tfgraphopt_converters.dtypes import FLOATS, require
 from tfgraphopt_trt.builder import LayerBuilder, Unsupported
 from tfgraphopt_trt.converter import Converter, Operands, converter
@@ -25,6 +26,10 @@ class Term:
     def size(self, label: str) -> Dim:
         """The size of the axis with ``label``."""
         return self.value.shape[self.labels.index(label)]
+
+    def measured(self, b: LayerBuilder, label: str) -> sizes.Size:
+        """The same, read at run time where it is not known."""
+        return sizes.size_of(b, self.value, self.labels.index(label))
 
 
 def split_equation(equation: str, ranks: Sequence[int]) -> tuple[list[Labels], Labels]:
@@ -93,18 +98,22 @@ def _diagonal(b: LayerBuilder, term: Term, label: str) -> Term:
     """What is off the diagonal becomes zero (whatever it was) and one of the axes is summed."""
     first, second = [i for i, name in enumerate(term.labels) if name == label][:2]
     x = term.value
-    eye = b.constant(_eye(x, first, second))
+    eye = _eye(b, x, first, second)
     kept = b.reduce(b.select(eye, x, b.scalar(0, x)), "sum", (second,), False)
     return Term(kept, (*term.labels[:second], *term.labels[second + 1 :]))
 
 
-def _eye(x: Value, first: int, second: int) -> np.ndarray[tuple[int, ...], np.dtype[np.bool_]]:
-    size = x.shape[first] if x.shape[second] in (None, 1) else x.shape[second]
-    if size is None:
-        raise Unsupported("a diagonal of unknown size")
-    dims = [1] * len(x.shape)
-    dims[first] = dims[second] = size
-    return np.eye(size, dtype=np.bool_).reshape(dims)
+def _eye(b: LayerBuilder, x: Value, first: int, second: int) -> Value:
+    """Where the indices along axes ``first`` < ``second`` are equal; one of them may have size one in ``x`` still."""
+    rank = len(x.shape)
+    axis = first if x.shape[second] == 1 else second
+    known = x.shape[first] if x.shape[second] in (None, 1) else x.shape[second]
+    if known is not None:
+        dims = [known if i in (first, second) else 1 for i in range(rank)]
+        return b.constant(np.eye(known, dtype=np.bool_).reshape(dims))
+    numbers = sizes.iota(b, sizes.size_of(b, x, axis))
+    down, across = (b.unsqueeze(numbers, [i for i in range(rank) if i != a]) for a in (first, second))
+    return b.elementwise(down, across, "equal")
 
 
 def _with_repeats(b: LayerBuilder, x: Value, wanted: Labels) -> Value:
@@ -116,7 +125,7 @@ def _with_repeats(b: LayerBuilder, x: Value, wanted: Labels) -> Value:
         x = b.unsqueeze(x, (place,))
         labels.insert(place, label)
         first = labels.index(label)
-        x = b.select(b.constant(_eye(x, first, place)), x, b.scalar(0, x))
+        x = b.select(_eye(b, x, first, place), x, b.scalar(0, x))
     return x
 
 
@@ -147,8 +156,8 @@ def _sizes(terms: Sequence[Term], label: str) -> list[Dim]:
 def _may_broadcast(terms: Sequence[Term]) -> bool:
     """Whether an axis of an ellipsis might, for all that is known, have size one in one operand only."""
     for label in {name for t in terms for name in t.labels if name.startswith(".")}:
-        sizes = _sizes(terms, label)
-        if None in sizes and len(sizes) > 1:
+        found = _sizes(terms, label)
+        if None in found and len(found) > 1:
             return True
     return False
 
@@ -165,19 +174,29 @@ def _needed(terms: Sequence[Term], wanted: Labels) -> set[str]:
 
 
 def _multiplied(b: LayerBuilder, x: Term, y: Term, needed: set[str]) -> Term:
-    """The matrix product of two operands with at most one own and one summed label each; all others broadcast."""
+    """The matrix product of two operands: own labels are rows and columns, summed ones between; all others broadcast."""
     shared = [n for n in dict.fromkeys((*x.labels, *y.labels)) if n in x.labels and n in y.labels]
     summed = [n for n in shared if n not in needed]
     rows = [n for n in x.labels if n not in shared and not n.startswith(".")]
     columns = [n for n in y.labels if n not in shared and not n.startswith(".")]
-    if max(len(summed), len(rows), len(columns)) > 1 or any(n.startswith(".") for n in summed):
-        raise Unsupported("an ellipsis of unknown sizes, which may broadcast, beside several summed or unshared labels")
     batch = [n for n in dict.fromkeys((*x.labels, *y.labels)) if n not in (*summed, *rows, *columns)]
-    left = _aligned(b, x, (*batch, *(rows or [""]), *(summed or [""])))
-    right = _aligned(b, y, (*batch, *(summed or [""]), *(columns or [""])))
+    left = _joined(b, _aligned(b, x, (*batch, *rows, *summed)), (len(batch), len(rows), len(summed)))
+    right = _joined(b, _aligned(b, y, (*batch, *summed, *columns)), (len(batch), len(summed), len(columns)))
     product = b.matrix_multiply(left, right)
-    surplus = [len(batch) + i for i, names in enumerate((rows, columns)) if not names]
-    return Term(b.squeeze(product, surplus), (*batch, *rows, *columns))
+    parted = [x.measured(b, n) for n in rows] + [y.measured(b, n) for n in columns]
+    if (len(rows), len(columns)) != (1, 1):
+        product = sizes.reshape(b, product, [*sizes.sizes_of(b, product)[: len(batch)], *parted], range(len(batch)))
+    return Term(product, (*batch, *rows, *columns))
+
+
+def _joined(b: LayerBuilder, x: Value, counts: tuple[int, int, int]) -> Value:
+    """``x`` with its axes, in three runs of ``counts``, as the axes of the first and one axis for each of the others."""
+    batch, first, second = counts
+    if (first, second) == (1, 1):
+        return x
+    own = sizes.sizes_of(b, x)
+    merged = [sizes.product(b, own[batch : batch + first]), sizes.product(b, own[batch + first :])]
+    return sizes.reshape(b, x, [*own[:batch], *merged], range(batch))
 
 
 def _aligned(b: LayerBuilder, term: Term, order: Sequence[str]) -> Value:

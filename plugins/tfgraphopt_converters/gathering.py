@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,8 @@ import numpy as np
 from tfgraphopt.ir import DType, Tensor, Value
 from tfgraphopt_converters import sizes
 from tfgraphopt_converters.axes import axis_of, one_axis
-from tfgraphopt_converters.dtypes import INTEGERS, NUMBERS, require
+from tfgraphopt_converters.dtypes import FLOATS, INTEGERS, NUMBERS, require
+from tfgraphopt_converters.sizes import Size
 from tfgraphopt_trt.builder import LayerBuilder, Operand, Unsupported
 from tfgraphopt_trt.converter import Weights, converter
 
@@ -72,7 +74,18 @@ def _depth(indices: Value) -> int:
 
 # -- scatter ---------------------------------------------------------------------------------------------------------
 
-_DUPLICATES = "TensorRT's scatter keeps one of the updates of an element, and {} for an element that is named twice"
+# TensorRT's scatter keeps one of several updates of an element, no matter which. Where indices may name an element twice,
+# every element of the result is compared with every index instead: a select and a reduction.
+
+MOST_COMPARED = 1 << 22
+"""Elements of the largest comparison that pays; an unknown size counts as NOMINAL."""
+NOMINAL = 64
+
+_NEUTRAL: dict[str, Callable[[DType], float]] = {
+    "sum": lambda dtype: 0,
+    "max": lambda dtype: -np.inf if dtype in FLOATS else np.iinfo(dtype.np).min,
+    "min": lambda dtype: np.inf if dtype in FLOATS else np.iinfo(dtype.np).max,
+}
 
 
 def _are_distinct(b: LayerBuilder, indices: Value) -> bool:
@@ -84,32 +97,90 @@ def _are_distinct(b: LayerBuilder, indices: Value) -> bool:
     return len(np.unique(rows, axis=0)) == len(rows)
 
 
+def _combined(b: LayerBuilder, own: Sequence[Size], indices: Value, updates: Value, operation: str) -> Value:
+    """The ``operation`` (sum, max, min) over the updates of every element of a tensor with dimensions ``own``.
+
+    Raises:
+        Unsupported: so many comparisons do not pay, or the element type is none that TensorRT computes in.
+    """
+    require(b, NUMBERS, updates)
+    depth, batch = _depth(indices), len(indices.shape) - 1
+    count = sizes.product(b, sizes.sizes_of(b, indices)[:batch])
+    places, inner = sizes.product(b, own[:depth]), sizes.product(b, own[depth:])
+    compared = math.prod(n if isinstance(n, int) else NOMINAL for n in (count, places, inner))
+    if compared > MOST_COMPARED:
+        raise Unsupported(
+            "TensorRT's scatter keeps one of several updates of an element that is named twice, and to compare each of "
+            f"{_said(count)} indices with each of {_said(places)} places of {_said(inner)} elements does not pay"
+        )
+    rows = _row_numbers(b, sizes.reshape(b, b.cast(indices, DType.INT64), [count, depth]), own[:depth])
+    hit = b.elementwise(rows, b.unsqueeze(sizes.iota(b, places), (0,)), "equal")
+    listed = sizes.reshape(b, updates, [count, 1, inner])
+    neutral = b.constant(np.array(_NEUTRAL[operation](updates.dtype)), updates.dtype)
+    found = b.reduce(b.select(b.unsqueeze(hit, (2,)), listed, neutral), operation, (0,), keep_dims=False)
+    return sizes.reshape(b, found, own)
+
+
+def _said(size: Size) -> str:
+    return str(size) if isinstance(size, int) else "an unknown number of"
+
+
+def _row_numbers(b: LayerBuilder, indices: Value, own: Sequence[Size]) -> Value:
+    """Coordinates [n, depth] as places in a list of all elements, [n, 1]."""
+    total: Value | None = None
+    for axis in range(len(own)):
+        column = b.gather(indices, b.constant(np.array([axis], np.int32)), 1)
+        step = sizes.product(b, own[axis + 1 :])
+        factor = b.constant(np.array([step], np.int64)) if isinstance(step, int) else step
+        part = column if step == 1 else b.elementwise(column, factor, "prod")
+        total = part if total is None else b.elementwise(total, part, "sum")
+    assert total is not None, "there is a coordinate"
+    return total
+
+
 @converter("ScatterNd")
 def scatter_nd(
     b: LayerBuilder, indices: Operand, updates: Operand, shape: Weights | Operand, *, bad_indices_policy: str = ""
 ) -> Value:
-    """Updates in a tensor of zeros; the indices are constants that are all different."""
+    """Updates in a tensor of zeros, added up where an element is named twice.
+
+    A scatter layer for constant indices that are all different, else by comparing indices with places. Indices out of
+    range, an error in TensorFlow on a CPU, are not noticed.
+    """
     _check_policy(bad_indices_policy)
+    own = sizes.elements(b, shape)
     if not _are_distinct(b, indices):
-        raise Unsupported(_DUPLICATES.format("ScatterNd adds them up"))
+        return _combined(b, own, indices, updates, "sum")
     zero = Tensor.of(np.zeros((), updates.dtype.np), updates.dtype)
-    return b.scatter(sizes.filled(b, zero, sizes.elements(b, shape)), _indices(b, indices), updates)
+    return b.scatter(sizes.filled(b, zero, own), _indices(b, indices), updates)
 
 
 @converter("TensorScatterUpdate")
 def tensor_scatter_update(
     b: LayerBuilder, tensor: Operand, indices: Operand, updates: Operand, *, bad_indices_policy: str = ""
 ) -> Value:
-    """A tensor with some elements or slices replaced.
+    """A tensor with some elements or slices replaced; of constant indices that repeat the last counts, as in TensorFlow.
 
     Which update an element gets that run-time indices name twice is open in TensorRT, as TensorFlow's documentation
     leaves it open.
     """
     _check_policy(bad_indices_policy)
-    if b.tensor_of(indices) is not None and not _are_distinct(b, indices):
-        raise Unsupported(_DUPLICATES.format("TensorFlow the last of them"))
     _depth(indices)
+    if b.tensor_of(indices) is not None and not _are_distinct(b, indices):
+        indices, updates = _last_of_each(b, indices, updates)
     return b.scatter(tensor, _indices(b, indices), updates)
+
+
+def _last_of_each(b: LayerBuilder, indices: Value, updates: Value) -> tuple[Value, Value]:
+    """Constant indices without those that another one repeats later, and the updates that are left."""
+    known = b.tensor_of(indices)
+    assert known is not None
+    depth, batch = _depth(indices), len(indices.shape) - 1
+    rows = known.numpy().reshape(-1, depth)
+    _, backwards = np.unique(rows[::-1], axis=0, return_index=True)
+    kept = np.sort(len(rows) - 1 - backwards)
+    listed = sizes.reshape(b, updates, [len(rows), *sizes.sizes_of(b, updates)[batch:]])
+    return b.constant(rows[kept], known.dtype), b.gather(listed, b.constant(kept.astype(np.int32)), 0)
 
 
 _COMBINE = {
@@ -124,15 +195,18 @@ _COMBINE = {
 def tensor_scatter_combine(
     b: LayerBuilder, tensor: Operand, indices: Operand, updates: Operand, *, bad_indices_policy: str = ""
 ) -> Value:
-    """A tensor with updates combined into some elements: gather, compute, scatter. The indices are constants, all
-    different.
+    """A tensor with updates combined into some elements.
+
+    Gather, compute and scatter for constant indices that are all different, else by comparing indices with places.
     """
     _check_policy(bad_indices_policy)
     require(b, NUMBERS, tensor)
+    operation = _COMBINE[b.op]
     if not _are_distinct(b, indices):
-        raise Unsupported(_DUPLICATES.format("TensorFlow combines them all"))
+        over = "sum" if operation == "sub" else operation
+        return b.elementwise(tensor, _combined(b, sizes.sizes_of(b, tensor), indices, updates, over), operation)
     where = _indices(b, indices)
-    combined = b.elementwise(b.gather(tensor, where, mode="nd"), updates, _COMBINE[b.op])
+    combined = b.elementwise(b.gather(tensor, where, mode="nd"), updates, operation)
     return b.scatter(tensor, where, combined)
 
 
@@ -176,7 +250,7 @@ def select_v2(b: LayerBuilder, condition: Operand, t: Operand, e: Operand) -> Va
 def where(b: LayerBuilder, input: Operand) -> Value:
     """Coordinates of the elements that are not zero. TensorRT for RTX cannot build this (it has no NonZero kernels)."""
     if not len(input.shape):
-        raise Unsupported("Where of a scalar has coordinates without entries")
+        raise Unsupported("Where of a scalar has coordinates without entries, which TensorRT's NonZero does not make")
     return b.transpose(b.non_zero(input, DType.INT64), (1, 0))
 
 

@@ -7,10 +7,19 @@ from collections.abc import Sequence
 from tfgraphopt.ir import DType, Shape, Value
 from tfgraphopt_converters.dtypes import FLOATS
 from tfgraphopt_trt.builder import LayerBuilder, Operand, Unsupported
-from tfgraphopt_trt.converter import TENSORRT_DTYPES, Operands, converter
+from tfgraphopt_trt.converter import TENSORRT_DTYPES, Operands, converter, never
 
 
-@converter("Identity", "Snapshot", "StopGradient", "PreventGradient", "GuaranteeConst", "Conj")
+@converter(
+    "Identity",
+    "Snapshot",
+    "StopGradient",
+    "PreventGradient",
+    "GuaranteeConst",
+    "Conj",
+    "_CopyFromHostToGpu",
+    "_CopyFromGpuToHost",
+)
 def identity(b: LayerBuilder, input: Operand) -> Value:
     """The operand itself: no layer. (Conj: TensorRT has real numbers only.)"""
     return input
@@ -49,10 +58,7 @@ def ensure_shape(b: LayerBuilder, input: Operand, *, shape: Shape) -> Value:
     return b.reshape(input, [0 if d is None else d for d in known.known()])
 
 
-@converter("PlaceholderWithDefault")
-def placeholder_with_default(b: LayerBuilder) -> Value:
-    """Refused: it is an input of the graph."""
-    raise Unsupported("a PlaceholderWithDefault is an input of the graph, which the caller may feed")
+placeholder_with_default = never("it is an input of the graph, which the caller may feed", "PlaceholderWithDefault")
 
 
 @converter("Cast")

@@ -6,7 +6,7 @@ from tfgraphopt.ir import DType, Value
 from tfgraphopt_converters.dtypes import FLOATS, require
 from tfgraphopt_converters.fusion import Epilogue
 from tfgraphopt_trt.builder import LayerBuilder, Operand, Unsupported
-from tfgraphopt_trt.converter import Converter, Operands, converter
+from tfgraphopt_trt.converter import Converter, Operands, converter, never
 
 BYTES = frozenset({DType.INT8, DType.UINT8})
 
@@ -49,12 +49,9 @@ def convert_fused_matmul(
     return Epilogue(fused_ops, "NHWC", epsilon, leakyrelu_alpha).apply(layers, y, args)
 
 
-@converter("SparseMatMul")
-def convert_sparse_matmul(b: LayerBuilder, a: Operand) -> Value:
-    """Refused."""
-    raise Unsupported("a product that exploits sparse operands; TensorRT multiplies dense matrices only")
+SPARSE = never("it exploits sparse operands; TensorRT multiplies dense matrices only", "SparseMatMul")
 
 
 CONVERTERS: tuple[Converter, ...] = (
-    convert_matmul, convert_batch_matmul, convert_batch_matmul_v3, convert_fused_matmul, convert_sparse_matmul,
+    convert_matmul, convert_batch_matmul, convert_batch_matmul_v3, convert_fused_matmul, SPARSE,
 )  # fmt: skip

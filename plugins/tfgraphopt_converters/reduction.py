@@ -7,6 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from tfgraphopt.ir import DType, Tensor, Value
+from tfgraphopt_converters import sizes
 from tfgraphopt_converters.axes import axes_of, one_axis
 from tfgraphopt_converters.dtypes import BOOLS, FLOATS, NUMBERS, require
 from tfgraphopt_trt.builder import LayerBuilder, Operand, Unsupported
@@ -40,8 +41,8 @@ def _mean(b: LayerBuilder, x: Value, axes: Axes, keep_dims: bool) -> Value:
 
 def _count(b: LayerBuilder, x: Value, axes: Axes) -> Value:
     """How many elements of ``x`` one result takes, as an int64 scalar."""
-    sizes = b.gather(b.shape(x), b.constant(np.asarray(axes, np.int64)))
-    return b.reduce(sizes, "prod", (0,), False)
+    counts = b.gather(b.shape(x), b.constant(np.asarray(axes, np.int64)))
+    return b.reduce(counts, "prod", (0,), False)
 
 
 def _all(b: LayerBuilder, x: Value, axes: Axes, keep_dims: bool) -> Value:
@@ -126,10 +127,7 @@ def _largest(b: LayerBuilder, x: Value, k: int | Value, indices: DType) -> list[
 
 def _in_top_k(b: LayerBuilder, predictions: Value, targets: Value, k: Value) -> Value:
     """Fewer than ``k`` classes are larger than the target, the target is a class, and all predictions are finite."""
-    classes = predictions.shape[1]
-    if classes is None:
-        raise Unsupported("the number of classes is unknown")
-    places = b.constant(np.arange(classes).reshape(1, -1), targets.dtype)
+    places = b.unsqueeze(sizes.iota(b, sizes.size_of(b, predictions, 1), targets.dtype), (0,))
     hit = b.elementwise(places, b.unsqueeze(targets, (1,)), "equal")
     target = b.reduce(b.select(hit, predictions, b.scalar(0, predictions)), "sum", (1,), True)
     larger = b.cast(b.elementwise(predictions, target, "greater"), k.dtype)

@@ -7,10 +7,11 @@ from collections.abc import Callable
 import numpy as np
 
 from tfgraphopt.ir import Value
+from tfgraphopt_converters import sizes
 from tfgraphopt_converters.axes import one_axis
 from tfgraphopt_converters.dtypes import FLOATS, NUMBERS, require
 from tfgraphopt_converters.unary import log1p
-from tfgraphopt_trt.builder import LayerBuilder, Operand, Unsupported
+from tfgraphopt_trt.builder import LayerBuilder, Operand
 from tfgraphopt_trt.converter import Converter, Weights, converter
 
 Combine = Callable[[LayerBuilder, Value, Value], Value]
@@ -25,18 +26,24 @@ def convert_cumsum(b: LayerBuilder, x: Operand, axis: Weights, *, exclusive: boo
 
 @converter("Cumprod")
 def convert_cumprod(b: LayerBuilder, x: Operand, axis: Weights, *, exclusive: bool, reverse: bool) -> Value:
-    """Running products, in log2(n) steps over a known number n of elements."""
+    """Running products, in log2(n) steps over n elements; of an unknown number, each result by a reduction of its own."""
     require(b, NUMBERS, x)
-    return scanned(b, x, one_axis(axis, len(x.shape)), _product, 1.0, exclusive, reverse)
+    along = one_axis(axis, len(x.shape))
+    if x.shape[along] is None:
+        return b.reduce(triangle(b, x, along, 1.0, exclusive, reverse), "prod", (along + 1,), keep_dims=False)
+    return scanned(b, x, along, _product, 1.0, exclusive, reverse)
 
 
 @converter("CumulativeLogsumexp")
 def convert_cumulative_logsumexp(
     b: LayerBuilder, x: Operand, axis: Weights, *, exclusive: bool, reverse: bool
 ) -> Value:
-    """Running ``log(sum(exp(x)))``, in log2(n) stable steps over a known number n of elements."""
+    """Running ``log(sum(exp(x)))``, in log2(n) stable steps over n elements; of an unknown number, each by a reduction."""
     require(b, FLOATS, x)
-    return scanned(b, x, one_axis(axis, len(x.shape)), _log_sum, -np.inf, exclusive, reverse)
+    along = one_axis(axis, len(x.shape))
+    if x.shape[along] is None:
+        return _log_sum_of(b, triangle(b, x, along, -np.inf, exclusive, reverse), along + 1)
+    return scanned(b, x, along, _log_sum, -np.inf, exclusive, reverse)
 
 
 def scanned(
@@ -46,7 +53,7 @@ def scanned(
 
     Args:
         b: where the layers go.
-        x: any rank; the size of ``axis`` must be known.
+        x: any rank, the size of ``axis`` known.
         axis: counted from the front.
         combine: an associative function of two tensors.
         neutral: what ``combine`` ignores.
@@ -54,8 +61,7 @@ def scanned(
         reverse: from the end.
     """
     count = x.shape[axis]
-    if count is None:
-        raise Unsupported(f"a running total along axis {axis} of unknown size")
+    assert count is not None, "the number of steps depends on it"
     if exclusive:
         x = _shifted(b, x, axis, -1 if reverse else 1, neutral)
     distance = 1
@@ -70,8 +76,30 @@ def _shifted(b: LayerBuilder, x: Value, axis: int, distance: int, fill: float) -
     rank = len(x.shape)
     start = [0] * rank
     start[axis] = -distance
-    sizes = x.shape.static() if x.shape.is_static else b.shape(x)
-    return b.slice(x, start, sizes, (1,) * rank, mode="fill", fill=b.constant(fill, x.dtype))
+    shape = x.shape.static() if x.shape.is_static else b.shape(x)
+    return b.slice(x, start, shape, (1,) * rank, mode="fill", fill=b.constant(fill, x.dtype))
+
+
+def triangle(b: LayerBuilder, x: Value, axis: int, neutral: float, exclusive: bool, reverse: bool) -> Value:
+    """For every place along ``axis`` the elements that its running total takes, along a new axis behind; ``neutral`` elsewhere."""
+    behind = len(x.shape) - axis - 1
+    numbers = sizes.iota(b, sizes.size_of(b, x, axis))
+    place, element = (b.unsqueeze(numbers, new) for new in ((1,), (0,)))
+    first, second = (place, element) if reverse else (element, place)
+    inside = b.elementwise(first, second, "less")
+    if not exclusive:
+        inside = b.elementwise(inside, b.elementwise(first, second, "equal"), "or")
+    mask = b.unsqueeze(inside, tuple(range(2, 2 + behind))) if behind else inside
+    return b.select(mask, b.unsqueeze(x, (axis,)), b.constant(np.array(neutral), x.dtype))
+
+
+def _log_sum_of(b: LayerBuilder, x: Value, axis: int) -> Value:
+    """``max + log(sum(exp(x - max)))`` along ``axis``; nothing but -infinity, or a maximum of infinity, is its own result."""
+    largest = b.reduce(x, "max", (axis,), keep_dims=True)
+    finite = b.unary(b.unary(largest, "isinf"), "not")
+    base = b.select(finite, largest, b.scalar(0, largest))
+    total = b.reduce(b.unary(b.elementwise(x, base, "sub"), "exp"), "sum", (axis,), keep_dims=True)
+    return b.squeeze(b.elementwise(base, b.unary(total, "log"), "sum"), (axis,))
 
 
 def _product(b: LayerBuilder, x: Value, y: Value) -> Value:

@@ -131,45 +131,79 @@ def combined_non_max_suppression(
     pad_per_class: bool,
     clip_boxes: bool,
 ) -> Sequence[Value]:
-    """Boxes shared by all classes: suppression per class, then the best of all classes of an image.
+    """Suppression per class, then the best of all classes of an image; boxes shared by all classes, or one for each.
 
-    The scores of the boxes that remain are scattered into a table of -1 and the best of each image are found by top-k,
-    so scores must not be negative (they are probabilities). Boxes of equal score may come in another order.
+    The scores of the boxes that remain are scattered into a table of -infinity and the best of each image are found by
+    top-k. Boxes of equal score may come in another order.
     """
-    total, classes = int(max_total_size.item()), scores.shape[2]
-    if boxes.shape[2] != 1:
-        raise Unsupported(f"TensorRT's suppression takes boxes shared by all classes, not {boxes.shape[2]} for each")
-    per_class = b.tensor_of(max_output_size_per_class)
-    if pad_per_class or classes is None or scores.shape[1] is None or per_class is None:
-        raise Unsupported("pad_per_class, or numbers of classes, boxes or outputs that are known only at run time")
-    count = scores.shape[1] * classes
-    if total > count:
-        raise Unsupported(f"{total} results of {count} scores")
-    flat = b.squeeze(boxes, (2,))
+    flat, listed = _one_class_each(b, boxes, scores)
     kept, _ = b.nms(
         flat,
-        scores,
+        listed,
         _scalar(b, max_output_size_per_class, DType.INT32),
         _scalar(b, iou_threshold, boxes.dtype),
         _scalar(b, score_threshold, boxes.dtype),
     )
-    best, numbers, found = _best(b, scores, kept, total, count)
-    which = b.elementwise(numbers, b.constant(np.full((1, 1), scores.shape[1], np.int32)), "floor_div")
-    box = b.elementwise(
-        numbers, b.elementwise(which, b.constant(np.full((1, 1), scores.shape[1], np.int32)), "prod"), "sub"
-    )
-    return _emptied(b, b.gather(flat, box, 1, batch_dims=1), best, which, found, clip_boxes)
+    table = b.transpose(scores, (0, 2, 1))  # [images, classes, boxes]
+    best, numbers, found = _best(b, table, listed, kept, _wanted(b, scores, max_total_size))
+    own = _size_constant(b, sizes.size_of(b, scores, 1))
+    which = b.elementwise(numbers, own, "floor_div")
+    box = b.elementwise(numbers, b.elementwise(which, own, "prod"), "sub")
+    return _emptied(b, _boxes_of(b, boxes, which, box), best, which, found, clip_boxes)
 
 
-def _best(b: LayerBuilder, scores: Value, kept: Value, total: int, count: int) -> tuple[Value, Value, Value]:
-    """The ``total`` best scores of each image, their places in [classes, boxes], and whether they remain."""
-    table = b.transpose(scores, (0, 2, 1))
+def _one_class_each(b: LayerBuilder, boxes: Value, scores: Value) -> tuple[Value, Value]:
+    """Boxes [rows, boxes, 4] and scores [rows, boxes, classes] for TensorRT, whose classes share their boxes.
+
+    Boxes that differ between classes make a row of every class of an image.
+    """
+    if boxes.shape[2] == 1:
+        return b.squeeze(boxes, (2,)), scores
+    batch, count, classes, _ = sizes.sizes_of(b, boxes)
+    rows = sizes.product(b, (batch, classes))
+    flat = sizes.reshape(b, b.transpose(boxes, (0, 2, 1, 3)), [rows, count, 4])
+    return flat, sizes.reshape(b, b.transpose(scores, (0, 2, 1)), [rows, count, 1])
+
+
+def _wanted(b: LayerBuilder, scores: Value, max_total_size: Tensor) -> int:
+    """How many results TensorFlow gives, which its shape inference knows (padded per class there may be fewer)."""
+    known = b.results[0].shape[1]
+    return int(max_total_size.item()) if known is None else known
+
+
+def _size_constant(b: LayerBuilder, size: sizes.Size) -> Value:
+    """``size`` as int32[1]."""
+    return b.constant(np.array([size], np.int32)) if isinstance(size, int) else b.cast(size, DType.INT32)
+
+
+def _best(b: LayerBuilder, table: Value, listed: Value, kept: Value, total: int) -> tuple[Value, Value, Value]:
+    """The ``total`` best scores of each image, their places in [classes, boxes], and whether they are any.
+
+    ``table`` are all scores [images, classes, boxes], ``listed`` the same as TensorRT suppressed them and ``kept`` what it
+    left of those. Behind the table come ``total`` places that nothing is in, so that there always are as many.
+    """
+    lowest = Tensor.of(np.array(-np.inf, table.dtype.np), table.dtype)
+    turned = b.transpose(listed, (0, 2, 1))
     order = b.gather(kept, b.constant(np.array([0, 1, 2], np.int32)), 1)
-    none = sizes.filled(b, Tensor.of(np.array(-1, scores.dtype.np), scores.dtype), sizes.sizes_of(b, table))
-    remaining = b.scatter(none, order, b.gather(table, order, mode="nd"))
-    flat = b.reshape(remaining, (0, count))
-    best, numbers = b.topk(flat, "max", total, 1)
-    return best, numbers, b.elementwise(best, b.constant(np.full((1, 1), -1), best.dtype), "greater")
+    none = sizes.filled(b, lowest, sizes.sizes_of(b, turned))
+    remaining = b.scatter(none, order, b.gather(turned, order, mode="nd"))
+    batch, classes, boxes = sizes.sizes_of(b, table)
+    count = sizes.product(b, (classes, boxes))
+    flat = sizes.reshape(b, remaining, [batch, count])
+    padded = b.concatenation([flat, sizes.filled(b, lowest, [batch, total])], 1)
+    best, numbers = b.topk(padded, "max", total, 1)
+    found = b.elementwise(best, b.constant(np.full((1, 1), -np.inf), best.dtype), "greater")
+    return best, b.select(found, numbers, b.constant(np.zeros((1, 1), np.int32))), found
+
+
+def _boxes_of(b: LayerBuilder, boxes: Value, which: Value, box: Value) -> Value:
+    """The box of each result, [images, results, 4]."""
+    if boxes.shape[2] == 1:
+        return b.gather(b.squeeze(boxes, (2,)), box, 1, batch_dims=1)
+    batch, count, classes, _ = sizes.sizes_of(b, boxes)
+    flat = sizes.reshape(b, boxes, [batch, sizes.product(b, (count, classes)), 4])
+    each = b.elementwise(b.elementwise(box, _size_constant(b, classes), "prod"), which, "sum")
+    return b.gather(flat, each, 1, batch_dims=1)
 
 
 def _emptied(b: LayerBuilder, boxes: Value, best: Value, which: Value, found: Value, clip: bool) -> Sequence[Value]:

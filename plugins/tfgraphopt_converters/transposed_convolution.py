@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from tfgraphopt.ir import Dim, DType, Value
 from tfgraphopt_converters.convolution import Ints, Window, depthwise_kernel, plain_kernel
 from tfgraphopt_converters.dtypes import FLOATS, require
@@ -19,18 +21,32 @@ def transposed(b: LayerBuilder, x: Value, kernel: Value, window: Window, sizes: 
     spatial ones) says.
     """
     require(b, FLOATS, x, kernel)
-    if max(window.gaps) > 1 and max(window.steps) > 1:
-        raise Unsupported(
-            f"transposed convolution with strides {window.steps} and dilations {window.gaps}; TensorRT has one only"
-        )
+    gaps = window.gaps
+    if max(gaps) > 1 and max(window.steps) > 1:
+        kernel, gaps = _spread(b, kernel, window), (1,) * len(gaps)
     first = to_channels_first(b, x, window.data_format)
-    reach = tuple(extent(k, d) for k, d in zip(kernel.shape.static()[2:], window.gaps, strict=True))
+    reach = tuple(extent(k, d) for k, d in zip(kernel.shape.static()[2:], gaps, strict=True))
     cropping = _cropping(spatial_dims_of_result(b, window), reach, window)
     pads = cropping or Pads("explicit", (0,) * len(reach), (0,) * len(reach))
-    y = b.deconvolution(first, kernel, stride=window.steps, pads=pads, dilation=window.gaps, groups=groups)
+    y = b.deconvolution(first, kernel, stride=window.steps, pads=pads, dilation=gaps, groups=groups)
     if cropping is None:
         y = _fitted(b, y, _spatial_sizes(b, sizes, window), window)
     return from_channels_first(b, y, window.data_format)
+
+
+def _spread(b: LayerBuilder, kernel: Value, window: Window) -> Value:
+    """A constant kernel with the zeros of its dilation written out."""
+    tensor = b.tensor_of(kernel)
+    if tensor is None:
+        raise Unsupported(
+            f"transposed convolution with strides {window.steps} and dilations {window.gaps} by a filter that is known "
+            "only at run time; TensorRT has strides or dilations"
+        )
+    dims = tensor.shape.static()
+    sizes = [extent(k, d) for k, d in zip(dims[2:], window.gaps, strict=True)]
+    array = np.zeros((*dims[:2], *sizes), tensor.dtype.np)
+    array[(slice(None), slice(None), *(slice(None, None, g) for g in window.gaps))] = tensor.numpy()
+    return b.constant(array, tensor.dtype)
 
 
 def spatial_dims_of_result(b: LayerBuilder, window: Window) -> tuple[Dim, ...]:
@@ -94,13 +110,20 @@ def convert_transposed(
     b: LayerBuilder, input_sizes: Operand, filter: Operand, out_backprop: Operand, *, strides: Ints, padding: str,
     data_format: str, dilations: Ints, explicit_paddings: Ints = (),
 ) -> Value:  # fmt: skip
-    """Any padding; sizes may be known at run time only. Groups (a GPU kernel of TensorFlow) are refused."""
+    """Any padding and number of groups; sizes may be known at run time only."""
     window = Window(strides, padding, data_format, dilations, explicit_paddings)
     kernel = plain_kernel(b, filter)
     made = b.results[0].shape[channel_axis(data_format, len(out_backprop.shape))]
-    if made is not None and made != kernel.shape[1]:
-        raise Unsupported(f"a grouped transposed convolution ({made} channels from a filter of {kernel.shape[1]})")
-    return transposed(b, out_backprop, kernel, window, input_sizes)
+    return transposed(b, out_backprop, kernel, window, input_sizes, groups=_groups(made, kernel.shape.static()[1]))
+
+
+def _groups(made: Dim, of_filter: int) -> int:
+    """How many times the filter's channels go into those of the result (once when those are unknown)."""
+    if made is None:
+        return 1
+    if made % of_filter:
+        raise Unsupported(f"{made} channels are no multiple of the filter's {of_filter}")
+    return made // of_filter
 
 
 @converter("DepthwiseConv2dNativeBackpropInput")

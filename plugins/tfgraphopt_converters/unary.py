@@ -7,8 +7,8 @@ from collections.abc import Callable
 
 from tfgraphopt.ir import DType, Value
 from tfgraphopt_converters.dtypes import BOOLS, FLOATS, INTEGERS, NUMBERS, require
-from tfgraphopt_trt.builder import LayerBuilder, Operand, Unsupported
-from tfgraphopt_trt.converter import Converter, converter
+from tfgraphopt_trt.builder import LayerBuilder, Operand
+from tfgraphopt_trt.converter import Converter, converter, never
 
 Function = Callable[[LayerBuilder, Value], Value]
 
@@ -134,7 +134,7 @@ FUNCTIONS: dict[str, Function] = {
 """TF ops of one argument."""
 
 _NOT_EXACT = "TensorRT has no such function, and none of its layers gives it to full accuracy"
-REFUSED = dict.fromkeys(("Lgamma", "Digamma", "Ndtri", "Erfinv", "BesselI0e", "BesselI1e"), _NOT_EXACT)
+REFUSED = ("Lgamma", "Digamma", "Ndtri", "Erfinv", "BesselI0e", "BesselI1e")
 """TF ops that have a reason instead of layers."""
 
 
@@ -146,14 +146,7 @@ def _named(op: str, function: Function) -> Converter:
     return converter(op)(convert_unary)
 
 
-def _refusing(reason: str) -> Function:
-    def refuse(b: LayerBuilder, x: Value) -> Value:
-        raise Unsupported(reason)
-
-    return refuse
-
-
 CONVERTERS: tuple[Converter, ...] = (
     *(_named(op, function) for op, function in FUNCTIONS.items()),
-    *(_named(op, _refusing(reason)) for op, reason in REFUSED.items()),
+    never(_NOT_EXACT, *REFUSED),
 )

@@ -40,13 +40,14 @@ class Parameter:
 
 @attrs.frozen(slots=True)
 class Converter:
-    """Turns nodes of the TF ops ``ops`` into layers; made by :func:`converter`."""
+    """Turns nodes of the TF ops ``ops`` into layers; made by :func:`converter` (or by :func:`never`, then with a refusal)."""
 
     ops: tuple[str, ...]
     function: Function
     parameters: tuple[Parameter, ...]
     attributes: tuple[tuple[str, Any], ...]
     overrides: str = ""
+    refusal: str = ""
 
     @property
     def key(self) -> tuple[str, ...]:
@@ -88,6 +89,16 @@ def converter(*ops: str, overrides: str = "") -> Callable[[Function], Converter]
     return declare
 
 
+def never(reason: str, *ops: str) -> Converter:
+    """The declaration that ``ops`` are never converted; ``reason`` is what the report says of their nodes."""
+
+    def function(b: LayerBuilder) -> Any:
+        raise Unsupported(reason)
+
+    function.__doc__ = f"Never converted: {reason}."
+    return Converter(tuple(ops), function, (), (), refusal=reason)
+
+
 def _parameter(name: str, hint: Any) -> Parameter:
     forms = typing.get_args(hint) if typing.get_origin(hint) is not tuple else (hint,)
     forms = forms or (hint,)
@@ -111,6 +122,8 @@ def convert(converter: Converter, node: Node, layers: OpTable) -> Fragment:
     Raises:
         Unsupported: with the reason.
     """
+    if converter.refusal:
+        raise Unsupported(converter.refusal)
     _check_types(node)
     scratch = Graph(node.name, layers, dialect="trt")
     builder = LayerBuilder(scratch, node.op, [v.type for v in node.outputs], node.name)

@@ -16,6 +16,7 @@ import pytest
 import tensorflow as tf
 from tensorflow.python.framework import op_def_library, op_def_registry
 
+from converters.ledger import LEDGER
 from tfgraphopt.errors import ConfigError
 from tfgraphopt.graphdef import attr_of_proto, import_graph_def
 from tfgraphopt.ir import DType, Node, Shape, TensorType, Value
@@ -192,6 +193,7 @@ def check(
             assert_close(got, want, rtol, atol)
     if build:
         build_layers(fragment, one.operand_arrays(fragment))
+    LEDGER.tried(one.node, built=build)
     return fragment
 
 
@@ -213,6 +215,7 @@ def refused(
     """The reason why the converter refuses the node; the test fails when it does not."""
     with pytest.raises(Unsupported) as error:
         case(op, inputs, attributes, unknown=unknown, outputs=outputs).convert()
+    LEDGER.refused(op, str(error.value))
     return str(error.value)
 
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from converters.harness import Const, case, check, refused, run_layers
+from converters.harness import Const, build_layers, case, check, refused, run_layers
 from converters.tensors import few, moderate, normal, seeds
 
 FORMATS = {2: ("NHWC", "NCHW"), 3: ("NDHWC", "NCDHW")}
@@ -131,6 +131,42 @@ def test_transposed_2d(c: dict[str, Any], seed: int, runtime_sizes: bool) -> Non
     given_, free = transposed_case(c, seed, runtime_sizes)
     assume(min(given_["out_backprop"].shape) > 0)
     check("Conv2DBackpropInput", given_, attributes(c), unknown=free, atol=1e-4)
+
+
+@pytest.mark.parametrize("free", [[0], [0, 1, 2]])
+def test_transposed_with_strides_and_dilations(free: list[int]) -> None:
+    """TensorRT has one of the two: the zeros of the dilation go into the kernel. TensorFlow's CPU kernel has one, too."""
+    y, kernel = normal([2, 4, 5, 4]), normal([3, 2, 3, 4])
+    spread = np.zeros([5, 4, 3, 4], np.float32)
+    spread[::2, ::3] = kernel
+    told = {"strides": [1, 2, 3, 1], "padding": "VALID"}
+    sizes = np.array([2, 11, 16, 3], np.int32)
+    given_ = {"input_sizes": sizes if len(free) > 1 else Const(sizes), "filter": Const(spread), "out_backprop": y}
+    (want,) = case("Conv2DBackpropInput", given_, told).expected()
+    dilated = given_ | {"filter": Const(kernel)}
+    one = case("Conv2DBackpropInput", dilated, told | {"dilations": [1, 2, 3, 1]}, unknown={"out_backprop": free})
+    fragment = one.convert()
+    (got,) = run_layers(fragment, one.operand_arrays(fragment))
+    np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-4)
+    build_layers(fragment, one.operand_arrays(fragment))
+
+
+@pytest.mark.parametrize("groups", [2, 3])
+def test_transposed_groups(groups: int) -> None:
+    """TensorFlow has groups on a GPU only; each group on its own is the oracle."""
+    told = {"strides": [1, 2, 2, 1], "padding": "SAME"}
+    y, kernel = normal([2, 4, 4, 2 * groups]), normal([3, 3, 5, 2 * groups])
+    wanted = []
+    for g in range(groups):
+        part = slice(2 * g, 2 * g + 2)
+        given_ = {"input_sizes": Const([2, 7, 8, 5]), "filter": Const(kernel[..., part]), "out_backprop": y[..., part]}
+        wanted += case("Conv2DBackpropInput", given_, told).expected()
+    whole = {"input_sizes": Const([2, 7, 8, 5 * groups]), "filter": Const(kernel), "out_backprop": y}
+    one = case("Conv2DBackpropInput", whole, told, unknown={"out_backprop": [0]})
+    fragment = one.convert()
+    (got,) = run_layers(fragment, one.operand_arrays(fragment))
+    np.testing.assert_allclose(got, np.concatenate(wanted, -1), rtol=1e-4, atol=1e-4)
+    build_layers(fragment, one.operand_arrays(fragment))
 
 
 @few
@@ -256,6 +292,10 @@ def test_refusals() -> None:
     assert "not in int32" in refused("Conv2D", [x.astype(np.int32), Const(kernel.array.astype(np.int32))], plain)
     assert "not fully known" in refused("Conv2D", [x, normal([3, 3, 4, 4])], plain, unknown={"filter": [0]})
     turned = {"input_sizes": Const([2, 8, 9, 8]), "filter": kernel, "out_backprop": normal([2, 8, 9, 4])}
-    assert "grouped" in refused("Conv2DBackpropInput", turned, plain)
+    odd = turned | {"input_sizes": Const([2, 8, 9, 7])}
+    assert "no multiple" in refused("Conv2DBackpropInput", odd, plain)
+    both = plain | {"strides": [1, 2, 2, 1], "dilations": [1, 2, 2, 1]}
+    late = {"input_sizes": Const([2, 8, 9, 4]), "filter": kernel.array, "out_backprop": normal([2, 4, 5, 4])}
+    assert "strides or dilations" in refused("Conv2DBackpropInput", late, both)
     given_ = {"input": x, "filter": kernel, "args": [Const(normal([4]))], "host_args": []}
     assert "fused op" in refused("_FusedConv2D", given_, plain | {"fused_ops": ["BiasAdd", "Mystery"], "num_args": 1})

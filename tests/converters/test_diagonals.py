@@ -55,22 +55,20 @@ def test_diagonals_to_matrix_and_back(band, batch, align, unknown, dtype):
 
 
 @moderate
-@given(batch=BATCH, sides=SIDES, unknown=BATCH_UNKNOWN, dtype=MOVED)
+@given(batch=BATCH, sides=SIDES, unknown=st.sampled_from(["none", "batch", "all"]), dtype=MOVED)
 def test_main_diagonals(batch, sides, unknown, dtype):
-    axes = range(len(batch)) if unknown else ()
+    axes = range({"none": 0, "batch": len(batch), "all": 8}[unknown])
     matrix, diagonal = mixed((*batch, *sides), dtype), mixed((*batch, min(sides)), dtype, 1)
-    check("MatrixDiag", [diagonal], unknown="all" if unknown else "none")
+    check("MatrixDiag", [diagonal], unknown="none" if unknown == "none" else "all")
     check("MatrixDiagPart", [matrix], unknown=axes)
     check("MatrixSetDiag", [matrix, diagonal], unknown=axes)
 
 
 @few
-@given(count=st.integers(1, 4))
-def test_diag_of_vectors_only(count):
-    check("Diag", [mixed((count,))], unknown="all")
-    check("DiagPart", [mixed((count, count))])
-    assert "vector" in refused("Diag", [mixed((2, 2))])
-    assert "matrix" in refused("DiagPart", [mixed((2, 2, 2, 2))])
+@given(shape=st.lists(st.integers(1, 3), min_size=1, max_size=3), unknown=st.sampled_from(["all", "none"]))
+def test_diag_of_any_rank(shape, unknown):
+    check("Diag", [mixed(shape)], unknown=unknown)
+    check("DiagPart", [mixed((*shape, *shape))], unknown=unknown)
 
 
 @moderate
@@ -80,22 +78,29 @@ def test_diag_of_vectors_only(count):
     lower=st.integers(-1, 5),
     upper=st.integers(-1, 5),
     unknown=st.sampled_from(["all", "none"]),
+    run_time=st.booleans(),
 )
-def test_band_part(batch, sides, lower, upper, unknown):
+def test_band_part(batch, sides, lower, upper, unknown, run_time):
     assume(lower <= sides[0] and upper <= sides[1])
-    check("MatrixBandPart", [mixed((*batch, *sides)), Const(lower), Const(upper)], unknown=unknown)
+    limits = [np.int32(n) if run_time else Const(n) for n in (lower, upper)]
+    check("MatrixBandPart", [mixed((*batch, *sides)), *limits], unknown=unknown)
 
 
 def test_diagonals_are_built():
     for dtype in DTYPES:
         check("MatrixDiag", [mixed((2, 3), dtype)], unknown=[0], build=True)
     check("MatrixBandPart", [mixed((2, 3, 3)), Const(-1), Const(0)], unknown="all", build=True)
+    check("MatrixBandPart", [mixed((2, 3, 3)), np.int64(1), np.int64(0)], unknown="all", build=True)
+    check("MatrixDiagPart", [mixed((2, 3, 4))], unknown="all", build=True)
+    check("MatrixSetDiag", [mixed((2, 3, 4)), mixed((2, 3))], unknown="all", build=True)
+    check("Diag", [mixed((2, 3))], unknown="all", build=True)
     filler = {"k": Const([-1, 1]), "padding_value": Const(np.float32(0))}
     check("MatrixDiagPartV3", {"input": mixed((2, 3, 4)), **filler}, unknown={"input": [0]}, build=True)
     check("MatrixSetDiag", [mixed((2, 3, 3)), mixed((2, 3))], unknown=[0], build=True)
 
 
-@pytest.mark.parametrize("op", ["MatrixDiagPart", "MatrixSetDiag"])
-def test_matrices_of_unknown_size_are_refused(op):
-    operands = [mixed((2, 3, 3)), mixed((2, 3))][: 1 if op == "MatrixDiagPart" else 2]
-    assert "run time" in refused(op, operands, unknown=[1])
+@pytest.mark.parametrize("op", ["MatrixDiagPartV3", "MatrixSetDiagV3"])
+def test_other_diagonals_of_unknown_size_are_refused(op):
+    operands = {"input": mixed((2, 3, 3)), "k": Const(1)}
+    more = {"padding_value": Const(np.float32(0))} if "Part" in op else {"diagonal": mixed((2, 2))}
+    assert "run time" in refused(op, operands | more, unknown={"input": [1]})

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from converters.harness import Const, case, check, refused, run_layers
+from converters.harness import Const, case, check, run_layers
 from converters.tensors import Array, moderate, normal, seeds
 
 
@@ -55,16 +55,47 @@ def test_fused_batch_norm(mode: str, sides: int) -> None:
 
 
 @moderate
-@given(st.integers(0, 7), st.floats(0.5, 4), st.floats(1e-3, 2), st.floats(0.1, 2), seeds)
+@given(st.integers(0, 12), st.floats(0.5, 4), st.floats(1e-3, 2), st.floats(0.1, 2), seeds)
 def test_lrn(radius: int, bias: float, alpha: float, beta: float, seed: int) -> None:
-    """Every window that TensorRT has."""
+    """Every window that TensorRT has, and larger ones."""
     told = {"depth_radius": radius, "bias": bias, "alpha": alpha, "beta": beta}
     check("LRN", [normal([2, 3, 2, 9], "float32", seed)], told, unknown=[0, 1, 2], rtol=1e-4)
+
+
+@moderate
+@given(
+    st.sampled_from([("FusedBatchNorm", "float32"), ("FusedBatchNormV3", "float32"), ("FusedBatchNormV3", "float16")]),
+    st.booleans(), st.sampled_from([1.0, 0.25]), st.sampled_from(["all", "none"]), seeds,
+)  # fmt: skip
+def test_batch_norm_by_the_statistics_of_the_batch(
+    op: tuple[str, str], first: bool, factor: float, unknown: str, seed: int
+) -> None:
+    """Training mode: the result, the new running mean and the new running variance."""
+    x = normal([2, 3, 5, 4], op[1], seed)
+    channels = 3 if first else 4
+    old = statistics(channels, seed, True)
+    given_ = [x, *old[:2], *(old[2:] if factor < 1 else [Const(np.zeros(0, np.float32))] * 2)]
+    told = {"is_training": True, "data_format": "NCHW" if first else "NHWC", "exponential_avg_factor": factor}
+    axes = [0, 2] if unknown == "all" else []
+    check(
+        op[0],
+        given_,
+        told,
+        unknown={"x": axes},
+        outputs=[0, 1, 2],
+        rtol=1e-4,
+        atol=8e-3 if op[1] == "float16" else 1e-5,
+    )
 
 
 def test_builds() -> None:
     """The real builder takes them."""
     x = normal([2, 5, 4, 4])
+    none = Const(np.zeros(0, np.float32))
+    training = [x, *statistics(4, 0, True)[:2], none, none]
+    told = {"is_training": True}
+    check("FusedBatchNormV3", training, told, unknown={"x": [0, 1]}, outputs=[0, 1, 2], build=True)
+    check("LRN", [normal([2, 3, 2, 30])], {"depth_radius": 9}, unknown=[0, 1, 2], build=True)
     for constant in (True, False):
         told = {"is_training": False}
         check(
@@ -73,9 +104,3 @@ def test_builds() -> None:
     half = x.astype(np.float16)
     check("FusedBatchNormV3", [half, *statistics(4, 0, True)], {"is_training": False}, outputs=[0], build=True)
     check("LRN", [x], unknown=[0], build=True)
-
-
-def test_refusals() -> None:
-    """Each with its reason."""
-    assert "training" in refused("FusedBatchNormV3", [normal([2, 5, 4, 4]), *statistics(4, 0, True)], outputs=[0])
-    assert "depth_radius 8" in refused("LRN", [normal([2, 3, 2, 9])], {"depth_radius": 8})

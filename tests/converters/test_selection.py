@@ -60,21 +60,24 @@ def test_soft_suppression_and_overlaps_are_refused():
 
 @few
 @given(
-    n=st.integers(2, 6), classes=st.integers(1, 3), seed=st.integers(0, 99), clip=st.booleans(), total=st.integers(1, 5)
-)
-def test_combined_non_max_suppression(n, classes, seed, clip, total):
-    images = [boxes_and_scores(n, seed + i)[0] for i in range(2)]
+    n=st.integers(1, 6), classes=st.integers(1, 3), seed=st.integers(0, 99), clip=st.booleans(),
+    total=st.integers(1, 9), pad=st.booleans(), each=st.booleans(), unknown=st.sampled_from([[0], [0, 1]]),
+)  # fmt: skip
+def test_combined_non_max_suppression(n, classes, seed, clip, total, pad, each, unknown):
+    own = classes if each else 1
+    images = [np.stack([boxes_and_scores(n, seed + i + 7 * c)[0] for c in range(own)], 1) for i in range(2)]
     rng = np.random.default_rng(seed)
     scores = (rng.permutation(2 * n * classes).reshape(2, n, classes) / (2 * n * classes)).astype(np.float32)
     operands = {
-        "boxes": np.stack(images)[:, :, None],
+        "boxes": np.stack(images),
         "scores": scores,
         "max_output_size_per_class": Const(3),
-        "max_total_size": Const(min(total, n * classes)),
+        "max_total_size": Const(total),
         "iou_threshold": Const(np.float32(0.4)),
         "score_threshold": Const(np.float32(0.2)),
     }
-    check("CombinedNonMaxSuppression", operands, {"clip_boxes": clip}, unknown={"boxes": [0], "scores": [0]})
+    told = {"clip_boxes": clip, "pad_per_class": pad}
+    check("CombinedNonMaxSuppression", operands, told, unknown={"boxes": unknown, "scores": unknown})
 
 
 @moderate
