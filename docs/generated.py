@@ -111,13 +111,16 @@ def passes_page(tables: Tables) -> Iterable[str]:
 
 def ops_page(tables: Tables) -> Iterable[str]:
     """Every TensorFlow op that a shipped converter converts: element types, limits with their reasons, cases tested."""
+    from tfgraphopt.graphdef import tf_op_table
+
     converters: dict[str, Any] = dict(tables.table("tfgraphopt_trt_converters"))
     records: dict[str, Any] = json.loads(RECORDS.read_text())
     never = {op: c for op, c in sorted(converters.items()) if c.refusal}
     yield from (
         "# Supported ops",
         "",
-        f"{len(converters) - len(never)} op types are converted; {len(never)} never are, and say why. A node can be refused all the",
+        f"{sum(tf_op_table().get(op) is not None for op in converters) - len(never)} op types are converted; "
+        f"{len(never)} never are, and say why. A node can be refused all the",
         "same, always with its reason in the report (`tfgraphopt explain`). Element types are those that the tests have tried: each",
         "case compares the layers' meaning with TensorFlow's own result, and where TensorRT for RTX has kernels (`built`) the real",
         "builder builds them. Limits are the refusals that tests assert, word for word. The numbers come from",
@@ -127,8 +130,13 @@ def ops_page(tables: Tables) -> Iterable[str]:
         "| --- | --- | --- | --- | --- | --- | --- |",
     )
     for op, converter in sorted(converters.items()):
-        if not converter.refusal:
+        if not converter.refusal and tf_op_table().get(op) is not None:
             yield _op_row(op, converter, records.get(op, {}))
+    yield from ("", "## Composites", "", "What TensorRT has one layer for and frameworks write as many ops.", "")
+    yield from ("| op | notes |", "| --- | --- |")
+    for op, converter in sorted(converters.items()):
+        if tf_op_table().get(op) is None:
+            yield f"| {op} | {_note(converter)} |"
     yield from ("", "## Never converted", "", "| ops | reason |", "| --- | --- |")
     reasons = dict.fromkeys(c.refusal for c in never.values())
     for reason in reasons:
@@ -138,9 +146,13 @@ def ops_page(tables: Tables) -> Iterable[str]:
 def _op_row(op: str, converter: Any, record: dict[str, Any]) -> str:
     constants = ", ".join(p.name for p in converter.parameters if p.constant and not p.operand)
     limits = "<br>".join(_cell(r) for r in record.get("refusals", ()))
-    counts = (str(record.get(k) or "elsewhere") if k == "cases" else str(record.get(k, 0)) for k in ("cases", "built"))
-    note = _cell(" ".join(converter.doc.split("\n\n")[0].split()))
-    return f"| {op} | {', '.join(record.get('dtypes', ()))} | {constants} | {note} | {limits} | {' | '.join(counts)} |"
+    counts = (str(record.get("cases") or "by parts"), str(record.get("built", 0)))
+    dtypes = ", ".join(record.get("dtypes", ()))
+    return f"| {op} | {dtypes} | {constants} | {_note(converter)} | {limits} | {' | '.join(counts)} |"
+
+
+def _note(converter: Any) -> str:
+    return _cell(" ".join(converter.doc.split("\n\n")[0].split()))
 
 
 def _cell(text: str) -> str:

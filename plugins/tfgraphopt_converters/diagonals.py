@@ -116,7 +116,7 @@ def diag(b: LayerBuilder, diagonal: Operand) -> Value:
     return square if len(own) == 1 else sizes.reshape(b, square, [*own, *own])
 
 
-@converter("MatrixDiag", "BatchMatrixDiag")
+@converter("MatrixDiag")
 def matrix_diag(b: LayerBuilder, diagonal: Operand) -> Value:
     """Square matrices with the vectors of the last axis on their diagonals, also of unknown size."""
     count = sizes.size_of(b, diagonal, len(diagonal.shape) - 1)

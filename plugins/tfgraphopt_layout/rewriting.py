@@ -62,6 +62,9 @@ class _Rewriting:
     def _rewrite(self, node: Node, work: Carried) -> None:
         for index, value in enumerate(node.inputs):
             node.set_input(index, self._operand(node, index, value, work))
+        if work.op:
+            self._become(node, work)
+            return
         for name, changed in work.changed.items():
             node.set_attr(name, changed)
         for value, perm in zip(node.outputs, work.outputs, strict=True):
@@ -73,6 +76,22 @@ class _Rewriting:
             )
         if work.scramble is not None:
             self._mix_weights(node, work.scramble)
+
+    def _become(self, node: Node, work: Carried) -> None:
+        """Another layer takes the place of ``node``, and its results that of the roots that ``node`` made."""
+        problem, graph = self.problem, self.problem.graph
+        types = [permuted(v.type, p) for v, p in zip(node.outputs, work.outputs, strict=True)]
+        made = graph.add(
+            work.op, node.inputs, work.attributes(node), name=node.name, before=graph.successor(node), origin=node.origin,
+            types=types,
+        )  # fmt: skip
+        problem.choice[made] = work
+        for old, new in zip(node.outputs, made.outputs, strict=True):
+            root = problem.roots[old]
+            root.value = new
+            problem.roots[new], problem.origin[new] = root, problem.origin[old]
+            old.replace_uses(new)
+        graph.erase(node)
 
     def _operand(self, node: Node, index: int, value: Value, work: Carried) -> Value:
         value = self.weights.get((node, index), value)

@@ -39,6 +39,7 @@ class Carried:
         lists: operands that hold one number an axis, with the order in which their numbers must be taken.
         listed: the (only) result holds one number an axis; its numbers in this order are the original's.
         scramble: how the elements of the (only) result are mixed, when only constant operands of its readers need to know.
+        op: the layer that it becomes when not its own kind; ``changed`` then are all its attributes.
     """
 
     inputs: tuple[Perm, ...]
@@ -47,6 +48,11 @@ class Carried:
     lists: Mapping[int, Perm] = attrs.field(factory=dict)
     listed: Perm | None = None
     scramble: Scramble | None = None
+    op: str = ""
+
+    def attributes(self, node: Node) -> dict[str, AttrValue]:
+        """The attributes of the layer that ``node`` becomes."""
+        return dict(self.changed) if self.op else {**node.attrs, **self.changed}
 
 
 Carry = Callable[[Node, Slot, Perm], Carried | None]
@@ -118,12 +124,13 @@ def checked(rule: LayoutRule, node: Node, slot: Slot, perm: Perm) -> Carried | N
     carried = rule.carry(node, slot, perm)
     if carried is None or carried.lists:
         return carried
-    infer = None if node.definition is None else node.definition.infer
+    definition = node.graph.ops.get(carried.op) if carried.op else node.definition
+    infer = None if definition is None else definition.infer
     if infer is None:
-        return carried
+        return None if carried.op else carried
     operands = [_laid_out(v, p) for v, p in zip(node.inputs, carried.inputs, strict=True)]
     try:
-        types = infer(operands, {**node.attrs, **carried.changed})
+        types = infer(operands, carried.attributes(node))
     except LayerError:
         return None
     wanted = [permuted(v.type, p) for v, p in zip(node.outputs, carried.outputs, strict=True)]

@@ -20,14 +20,17 @@ from tfgraphopt_trt.testing import Array, LayerCase
 
 def layout_rule_contract(
     rule: LayoutRule, layer: LayerDef, cases: st.SearchStrategy[LayerCase], *, rtol: float = 1e-5, atol: float = 1e-6,
-    examples: int = EXAMPLES,
+    examples: int = EXAMPLES, others: Sequence[LayerDef] = (),
 ) -> Test:  # fmt: skip
     """A test of a layout rule: the changed layer on permuted operands computes the permuted results.
+
+    ``others`` are the layers that the rule may make of ``layer``.
 
     Operands and results of rank two and more are asked about, for permutations that hypothesis draws; the rule must let some
     other than the identity through.
     """
     passed: list[Carried] = []
+    made_of = {other.op: other for other in others}
 
     def check(data: st.DataObject) -> None:
         case = data.draw(cases, "case")
@@ -47,7 +50,8 @@ def layout_rule_contract(
         if perm != tuple(range(rank)):
             passed.append(carried)
         wanted = _compute(layer, node, case.arrays)
-        found = _compute(layer, node, _permuted(carried, case.arrays), carried)
+        becomes = made_of.get(carried.op, layer)
+        found = _compute(becomes, node, _permuted(carried, case.arrays), carried)
         expected = [w.transpose(p) for w, p in zip(wanted, carried.outputs, strict=True)]
         assert_same(_named(expected), _named(found), rtol=rtol, atol=atol)
 
@@ -73,7 +77,7 @@ def _permuted(carried: Carried, arrays: Sequence[Array]) -> list[Array]:
 def _compute(layer: LayerDef, node: Node, arrays: Sequence[Array], carried: Carried | None = None) -> list[Array]:
     import tensorflow as tf
 
-    attributes = {**node.attrs, **(carried.changed if carried else {})}
+    attributes = carried.attributes(node) if carried else node.attrs
     tensors = [tf.constant(np.ascontiguousarray(a)) for a in arrays]
     results = [np.asarray(r.numpy()) for r in layer.meaning(tf, tensors, attributes)]
     return [r[list(carried.listed)] for r in results] if carried and carried.listed is not None else results

@@ -23,8 +23,9 @@ LOWERED = "lowered"
 class Lower(Pass):
     """Write the lowered body of every segment by running the converters of its nodes.
 
-    It hosts rules: they rewrite a copy of the body before its nodes are converted, so that many ops that are one layer (layer
-    normalisation, GELU, attention) become that layer. ``skip`` names rules to leave out.
+    It hosts rules: those about TF ops rewrite a copy of the body before its nodes are converted, so that many ops that are one
+    layer (layer normalisation, GELU, attention) become that layer; those about layers rewrite what came out, before any other
+    pass sees it. ``skip`` names rules to leave out.
     """
 
     name: ClassVar[str] = "lower"
@@ -39,7 +40,10 @@ class Lower(Pass):
             call = graph.find(name)
             if call is not None and call.op in OPS and name not in ctx.module.lowered:
                 body = ctx.module.functions[body_of(call)]
-                ctx.module.lowered[name] = lower(self._composed(body, support, ctx), name, support)
+                lowered = lower(self._composed(body, support, ctx), name, support)
+                apply_hosted(self.name, lowered, ctx, self.skip)
+                erase_dead(lowered, keep_placeholders=False)
+                ctx.module.lowered[name] = lowered
 
     def _composed(self, body: Graph, support: Support, ctx: Context) -> Graph:
         """A copy of ``body`` with what the rules made of it; ``body`` itself where a new node cannot be converted."""

@@ -228,6 +228,27 @@ def test_fused_conv(fused: list[str], count: int) -> None:
     check("_FusedConv2D", given_, told, atol=1e-4)
 
 
+PLAIN_OF = {
+    "_FusedDepthwiseConv2dNative": ("DepthwiseConv2dNative", normal([2, 8, 8, 4]), normal([3, 3, 4, 1])),
+    "_FusedConv3D": ("Conv3D", normal([2, 4, 5, 4, 3]), normal([2, 2, 2, 3, 4])),
+}
+
+
+@pytest.mark.parametrize("op", sorted(PLAIN_OF))
+def test_other_fused_convolutions(op: str) -> None:
+    """TensorFlow has kernels of these with oneDNN only, so here the parts are the oracle."""
+    plain, x, kernel = PLAIN_OF[op]
+    told = {"strides": [1, *[2] * (x.ndim - 2), 1], "padding": "SAME"}
+    bias = normal([4], seed=1)
+    (want,) = case(plain, [x, Const(kernel)], told).expected()
+    given_ = {"input": x, "filter": Const(kernel), "args": [Const(bias)]}
+    fused = case(op, given_, told | {"fused_ops": ["BiasAdd", "Relu"]}, unknown={"input": [0]})
+    fragment = fused.convert()
+    (got,) = run_layers(fragment, fused.operand_arrays(fragment))
+    np.testing.assert_allclose(got, np.maximum(want + bias, 0), rtol=1e-4, atol=1e-4)
+    build_layers(fragment, fused.operand_arrays(fragment))
+
+
 def test_fused_summand() -> None:
     """TensorFlow adds a tensor inside the op on a GPU only, so here the parts are the oracle."""
     x, kernel, bias, side = (

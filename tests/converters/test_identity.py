@@ -10,15 +10,30 @@ from converters.harness import Const, case, check, refused
 from converters.tensors import few, moderate
 from converters.values import DTYPES, arrays
 
-PASSED_ON = ("Identity", "Snapshot", "StopGradient", "PreventGradient", "CheckNumerics", "GuaranteeConst", "DeepCopy")
+PASSED_ON = (
+    "Identity", "Snapshot", "StopGradient", "PreventGradient", "CheckNumerics", "CheckNumericsV2", "GuaranteeConst", "DeepCopy",
+)  # fmt: skip
 
 
 @few
 @given(op=st.sampled_from(PASSED_ON), x=arrays(dtypes=("float32", "float16")), unknown=st.sampled_from(["all", "none"]))
 def test_passes_its_operand_on_without_a_layer(op, x, unknown):
-    x = np.nan_to_num(x) if op == "CheckNumerics" else x
-    attributes = {"message": "in the middle"} if op == "CheckNumerics" else {}
+    x = np.nan_to_num(x) if op.startswith("CheckNumerics") else x
+    attributes = {"message": "in the middle"} if op.startswith("CheckNumerics") else {}
     assert len(check(op, [x], attributes, unknown=unknown).graph) == 0
+
+
+@pytest.mark.parametrize("op", PASSED_ON)
+def test_each_of_them_is_passed_on(op):
+    attributes = {"message": "in the middle"} if op.startswith("CheckNumerics") else {}
+    assert len(check(op, [np.ones((2, 3), np.float32)], attributes, unknown="all").graph) == 0
+
+
+@pytest.mark.parametrize("op", ["_CopyFromHostToGpu", "_CopyFromGpuToHost"])
+def test_copies_between_host_and_gpu_are_passed_on(op):
+    """TensorFlow runs these on a GPU only."""
+    fragment = case(op, [np.ones((2, 3), np.float32)], unknown="all").convert()
+    assert fragment.graph.outputs == fragment.graph.inputs
 
 
 def test_identity_n_passes_all_operands_on():

@@ -39,6 +39,8 @@ def test_batch_matmul(
     y = normal([*batch[1], *((n, k) if right else (k, n))], dtype, seed + 1)
     told, atol = {"adj_x": left, "adj_y": right}, 0.1 if dtype == "bfloat16" else 1e-2
     check("BatchMatMulV2", [x, y], told, unknown="all", atol=atol)
+    if batch[0] == batch[1]:  # the first version does not broadcast
+        check("BatchMatMul", [x, y], told, unknown="all", atol=atol)
     if dtype != "float16":  # TensorFlow has no such CPU kernel
         check("BatchMatMulV3", [x, y], told | {"Tout": x.dtype}, unknown={"x": range(x.ndim)}, atol=atol)
 

@@ -90,4 +90,5 @@ def test_the_pages_list_passes_and_ops(written: Path) -> None:
     tables = plugins.load(strict=True)
     passes, ops = (written / "passes.md").read_text(), (written / "ops.md").read_text()
     assert all(f"\n## {name}\n" in passes for name in tables.table("tfgraphopt_passes"))
-    assert all(f"| {op} |" in ops for op in tables.table("tfgraphopt_trt_converters"))
+    listed = set(re.findall(r"\w+", ops))
+    assert set(tables.table("tfgraphopt_trt_converters")) <= listed

@@ -20,11 +20,12 @@ TOLERANCE = {"float32": 3e-5, "float16": 1e-2, "bfloat16": 5e-2}
 
 
 def run(
-    node: Node, arrays: Sequence[Array], changed: Mapping[str, Any], layers: Mapping[str, LayerDef] = LAYERS
+    node: Node, arrays: Sequence[Array], carried: Carried | None = None, layers: Mapping[str, LayerDef] = LAYERS
 ) -> list[Array]:
-    """The results of the layer of ``node`` with some attributes changed."""
+    """The results of the layer of ``node``, or of what ``carried`` makes of it."""
     tensors = [tf.constant(a, dtype=v.dtype.tf_name) for a, v in zip(arrays, node.inputs, strict=True)]
-    return [np.asarray(r.numpy()) for r in layers[node.op].meaning(tf, tensors, {**node.attrs, **changed})]
+    op, attributes = (carried.op or node.op, carried.attributes(node)) if carried else (node.op, node.attrs)
+    return [np.asarray(r.numpy()) for r in layers[op].meaning(tf, tensors, attributes)]
 
 
 def permuted_operands(carried: Carried, arrays: Sequence[Array]) -> list[Array]:
@@ -37,8 +38,8 @@ def check(node: Node, carried: Carried, arrays: Sequence[Array], layers: Mapping
     """The law, and that the orders are of the right ranks."""
     assert [len(p) for p in carried.inputs] == [len(v.shape) for v in node.inputs]
     assert [len(p) for p in carried.outputs] == [len(v.shape) for v in node.outputs]
-    wanted = run(node, arrays, {}, layers)
-    found = run(node, permuted_operands(carried, arrays), carried.changed, layers)
+    wanted = run(node, arrays, None, layers)
+    found = run(node, permuted_operands(carried, arrays), carried, layers)
     for want, have, perm in zip(wanted, found, carried.outputs, strict=True):
         assert have.dtype == want.dtype
         result = have[list(carried.listed)] if carried.listed is not None else have

@@ -119,6 +119,23 @@ class Net:
         return dict(Counter(n.op.removeprefix("trt.") for n in self.graph))
 
 
+@pytest.mark.parametrize("turned", [False, True])
+@pytest.mark.parametrize("batch", [None, 2])
+def test_dense_layers_between_convolutions_are_convolutions(batch: int | None, turned: bool) -> None:
+    """Blocks as ConvNeXt has them: a depthwise convolution, then two dense layers over the channels."""
+    net = Net(batch)
+    x = net.conv(net.x, 4)
+    for _ in range(2):
+        wide = net.weights(1, 1, 12, 4) if turned else net.weights(1, 1, 4, 12)
+        h = net.b.matrix_multiply(net.conv(x, 4, groups=4), wide, transpose_b=turned)
+        h = net.b.activation(net.b.elementwise(h, net.weights(1, 1, 1, 12), "sum"), "gelu_erf")
+        x = net.b.elementwise(x, net.b.matrix_multiply(h, net.weights(1, 1, 12, 4)), "sum")
+    made = net.optimised(net.b.reduce(x, "avg", (1, 2), keep_dims=False))
+    assert made["transpose"] == 1
+    assert "matrix_multiply" not in made
+    assert plan_size(net.graph) > 0 if batch else emitted(net.graph)
+
+
 @pytest.mark.parametrize("batch", [None, 2])
 def test_residual_network_keeps_the_input_transpose_only(batch: int | None) -> None:
     net = Net(batch)
