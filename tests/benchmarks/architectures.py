@@ -22,7 +22,7 @@ from main_job.jobs import lowered_errors
 
 from tfgraphopt import Config, ShapeRange
 from tfgraphopt.ir import Graph
-from tfgraphopt.optimize import Result, optimize_graph_def
+from tfgraphopt.optimization import Result, optimize_graph_def
 from tfgraphopt.report import SegmentReport, Verdict
 from tfgraphopt_trt.build import moves_data
 from zoo import keras_models
