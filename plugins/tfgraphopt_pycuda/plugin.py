@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from tfgraphopt.benchmark import Contestant, EngineRequest
+from tfgraphopt.diagnosis import Diagnosis
 from tfgraphopt.hookspecs import hookimpl
 
 
@@ -12,3 +15,11 @@ def tfgraphopt_bench_engine(request: EngineRequest) -> Contestant | None:
     from tfgraphopt_pycuda import bench
 
     return bench.contestant(request)
+
+
+@hookimpl
+def tfgraphopt_diagnoses() -> Iterable[Diagnosis]:
+    """PyCUDA and the memory of the GPUs."""
+    from tfgraphopt_pycuda.diagnosing import DIAGNOSES
+
+    return DIAGNOSES

@@ -39,6 +39,11 @@ def unusable() -> str | None:
     return None
 
 
+def is_absent() -> bool:
+    """Whether the package is not installed at all."""
+    return importlib.util.find_spec("pycuda") is None
+
+
 def compiler() -> Any:
     """Return the module ``pycuda.compiler``; raises as `load`."""
     load()
@@ -46,7 +51,7 @@ def compiler() -> Any:
 
 
 def _driver() -> Any:
-    if importlib.util.find_spec("pycuda") is None:
+    if is_absent():
         raise MissingDependency(_WHAT, why="the package pycuda is not installed", hint=_INSTALL)
     try:
         return importlib.import_module("pycuda.driver")

@@ -13,7 +13,9 @@ import numpy as np
 import pytest
 from gpu.runtimes import compiled_alone
 
+from tfgraphopt import plugins
 from tfgraphopt.cli import main
+from tfgraphopt.diagnosis import diagnose
 from tfgraphopt.errors import ConfigError
 from tfgraphopt_pycuda import Gpu, NativeRuntime, PlanRunner
 from tfgraphopt_pycuda.bench import RUNTIME_VARIABLE
@@ -52,6 +54,12 @@ def test_memory_of_the_gpu_is_known() -> None:
     assert gpu.name.startswith("NVIDIA")
     gpu.close()
     gpu.close()
+
+
+def test_doctor_says_how_full_the_gpu_is() -> None:
+    found = {f.subject: f for f in diagnose(plugins.load(only=["pycuda"]))}
+    assert found["PyCUDA"].state == "ok"
+    assert "MiB free" in found["memory of GPU 0"].text
 
 
 def test_there_is_no_gpu_of_that_number() -> None:

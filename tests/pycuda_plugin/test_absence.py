@@ -11,6 +11,7 @@ from tfgraphopt import plugins
 from tfgraphopt.benchmark import EngineRequest
 from tfgraphopt.cli import main
 from tfgraphopt.contestants import engine_by_itself
+from tfgraphopt.diagnosis import diagnose
 from tfgraphopt.errors import ConfigError, MissingDependency
 from tfgraphopt_pycuda import Gpu, pycuda_api
 from tfgraphopt_pycuda.bench import RUNTIME_VARIABLE
@@ -43,6 +44,13 @@ def test_bench_of_an_engine_says_so(
     assert "the package pycuda is not installed" in capsys.readouterr().err
 
 
+@no_pycuda
+def test_doctor_says_so_too() -> None:
+    (finding,) = (f for f in diagnose(plugins.load(only=["pycuda"])) if f.subject == "PyCUDA")
+    assert (finding.state, finding.text) == ("missing", "the package pycuda is not installed")
+    assert "tfgraphopt[pycuda]" in finding.hint
+
+
 def test_a_broken_installation_of_pycuda_is_a_missing_dependency(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -56,6 +64,8 @@ def test_a_broken_installation_of_pycuda_is_a_missing_dependency(
     with pytest.raises(MissingDependency, match=r"its library does not load: libcuda\.so\.1") as caught:
         pycuda_api.load()
     assert "driver" in caught.value.hint
+    (finding,) = (f for f in diagnose(plugins.load(only=["pycuda"])) if f.subject == "PyCUDA")
+    assert finding.state == "note"
 
 
 def test_a_file_that_no_runtime_knows_is_left_to_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
