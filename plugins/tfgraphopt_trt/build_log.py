@@ -24,12 +24,13 @@ class Message:
 
 @attrs.define(slots=True, eq=False)
 class BuildLog:
-    """The messages of one build.
+    """The messages of one build, or of one engine that runs.
 
-    ``verbose`` keeps VERBOSE messages too, which the layer table needs.
+    ``verbose`` keeps VERBOSE messages too, which the layer table needs; ``most`` is how many messages are kept, the last ones.
     """
 
     verbose: bool = False
+    most: int | None = None
     messages: list[Message] = attrs.field(factory=list)
 
     def record(self, severity: str, text: str) -> None:
@@ -37,6 +38,8 @@ class BuildLog:
         kept = SEVERITIES if self.verbose else SEVERITIES[:-1]
         if severity in kept and not _NOISE.search(text):
             self.messages.append(Message(severity, text.strip()))
+            if self.most is not None:
+                del self.messages[: -self.most]
 
     def of(self, *severities: str, since: int = 0) -> list[str]:
         """The texts of the given severities, each once, from message ``since`` on."""

@@ -22,7 +22,7 @@ from tfgraphopt_trt.tensorrt_api import TensorRT
 INPUT_NAME = "TensorRTInputPH_{}"
 OUTPUT_NAME = "TensorRTOutputPH_{}"
 
-_DTYPE_NAMES: Mapping[DType, str] = {
+DTYPE_NAMES: Mapping[DType, str] = {
     DType.FLOAT: "FLOAT",
     DType.HALF: "HALF",
     DType.BFLOAT16: "BF16",
@@ -118,7 +118,7 @@ class Emitter:
 
     def dtype(self, dtype: DType) -> Any:
         """TensorRT's ``DataType`` for ours; EmitError when it has none."""
-        name = _DTYPE_NAMES.get(dtype)
+        name = DTYPE_NAMES.get(dtype)
         if name is None or not hasattr(self.trt.DataType, name):
             raise self._error(f"TensorRT has no element type {dtype.tf_name}")
         return getattr(self.trt.DataType, name)
@@ -166,7 +166,7 @@ class Emitter:
     def type_of(self, tensor: Any) -> TensorType:
         """Element type and shape of an ITensor in our terms."""
         theirs = tensor.dtype
-        dtype = next(d for d, name in _DTYPE_NAMES.items() if getattr(self.trt.DataType, name, None) == theirs)
+        dtype = next(d for d, name in DTYPE_NAMES.items() if getattr(self.trt.DataType, name, None) == theirs)
         return TensorType(dtype, Shape(self._dims_of(tensor)))
 
     def identity(self, value: Value) -> Any:

@@ -20,6 +20,7 @@ from tfgraphopt_trt.engines import BuildEngines
 from tfgraphopt_trt.hookspecs import EngineKind, SegmentRule
 from tfgraphopt_trt.layerdef import LayerDef
 from tfgraphopt_trt.lower import Lower
+from tfgraphopt_trt.restore import RestoreEngines
 from tfgraphopt_trt.segment import Segment
 from tfgraphopt_trt.support import RULES
 
@@ -38,8 +39,8 @@ def tfgraphopt_op_defs() -> Iterable[OpDef]:
 
 @hookimpl
 def tfgraphopt_passes() -> Iterable[type[Pass]]:
-    """segment, lower, trt-canonicalize, build-engines."""
-    return [Segment, Lower, CanonicalizeLayers, BuildEngines]
+    """restore-engines, segment, lower, trt-canonicalize, build-engines."""
+    return [RestoreEngines, Segment, Lower, CanonicalizeLayers, BuildEngines]
 
 
 @hookimpl
@@ -72,18 +73,22 @@ def tfgraphopt_trt_engines() -> Iterable[EngineKind]:
 
 @hookimpl
 def tfgraphopt_runtimes() -> Iterable[EngineRuntime]:
-    """The engine op, and TensorRT where it can run."""
-    from tfgraphopt_trt import engine_op
+    """The engine op, and TensorRT where it is installed."""
+    from tfgraphopt_trt import engine_op, tensorrt_runtime
 
-    return [EngineRuntime("tensorrt", engine_op.load, engine_op.counters, engine_op.reset_counters)]
+    return [
+        EngineRuntime(
+            tensorrt_runtime.NAME, tensorrt_runtime.load_runtime, engine_op.counters, engine_op.reset_counters
+        )
+    ]
 
 
 @hookimpl
 def tfgraphopt_caches() -> Iterable[ManagedCache]:
-    """Built engines."""
-    from tfgraphopt_trt import engine_cache
+    """Built engines, and kernels that TensorRT for RTX compiled."""
+    from tfgraphopt_trt import engine_cache, kernel_cache
 
-    return [engine_cache.managed()]
+    return [engine_cache.managed(), kernel_cache.managed()]
 
 
 @hookimpl

@@ -58,6 +58,7 @@ FEATURES: Mapping[str, Probe] = {
     "runtime_cache": lambda trt: hasattr(trt, "IRuntimeCache"),
     "engine_validity": lambda trt: hasattr(trt.Runtime, "get_engine_validity"),
     "cuda_graphs": lambda trt: hasattr(trt, "CudaGraphStrategy"),
+    "dynamic_kernels": lambda trt: hasattr(trt, "DynamicShapesKernelSpecializationStrategy"),
 }
 """What differs between versions and flavours, by name."""
 

@@ -45,7 +45,7 @@ def test_entries_are_listed(cache: EngineCache, capsys: pytest.CaptureFixture[st
 
 
 def test_entries_are_removed_by_key_by_name_and_all(cache: EngineCache, capsys: pytest.CaptureFixture[str]) -> None:
-    assert answer(capsys, "cache", "rm", "aaaa", "engine_b") == {"removed": {"engines": 2, "ops": 0}}
+    assert answer(capsys, "cache", "rm", "aaaa", "engine_b") == {"removed": {"engines": 2, "ops": 0, "rtx-kernels": 0}}
     assert [e.name for e in cache.ls()] == ["engine_c"]
     assert main(["cache", "rm", "zzz"]) == 1
     assert main(["cache", "rm"]) == 1
@@ -76,9 +76,8 @@ def test_looking_at_caches_does_not_make_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("TFGRAPHOPT_CACHE_DIR", str(tmp_path / "none"))
-    assert answer(capsys, "cache", "path") == {
-        "engines": str(tmp_path / "none" / "engines"), "ops": str(tmp_path / "none" / "native"),
-    }  # fmt: skip
+    folders = {"engines": "engines", "ops": "native", "rtx-kernels": "rtx-kernels"}
+    assert answer(capsys, "cache", "path") == {n: str(tmp_path / "none" / f) for n, f in folders.items()}
     assert answer(capsys, "cache", "ls")["engines"]["entries"] == []
     assert not (tmp_path / "none").exists()
     assert main(["cache", "path", "--cache", "engines"]) == 0
@@ -87,7 +86,7 @@ def test_looking_at_caches_does_not_make_them(
 
 def test_wrong_words_are_told(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["cache", "ls", "--cache", "cookies"]) == 1
-    assert "there are engines, ops" in capsys.readouterr().err
+    assert "there are engines, ops, rtx-kernels" in capsys.readouterr().err
     assert main(["cache", "prune", "--max-bytes", "lots"]) == 1
     with pytest.raises(SystemExit):
         main(["cache", "burn"])

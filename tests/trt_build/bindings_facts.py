@@ -49,7 +49,8 @@ def _compile_stubs(directory: Path, major: int) -> None:
         subprocess.run(command, check=True)
 
 
-def _describe(trt: Any) -> dict[str, Any]:
+def describe(trt: Any) -> dict[str, Any]:
+    """Classes of a bindings module with their attributes, as :func:`facts_of` gives them."""
     classes = {name: getattr(trt, name) for name in dir(trt) if isinstance(getattr(trt, name), type)}
     attributes = {name: {a: _attribute(kind, a) for a in dir(kind)} for name, kind in classes.items()}
     functions = {name: {"doc": "", "settable": False} for name in dir(trt)}
@@ -64,4 +65,4 @@ def _attribute(kind: type, name: str) -> dict[str, Any]:
 if __name__ == "__main__":
     import tensorrt_bindings
 
-    print(json.dumps(_describe(tensorrt_bindings)))
+    print(json.dumps(describe(tensorrt_bindings)))

@@ -12,9 +12,10 @@ import numpy as np
 _SIGNATURE = r"^(?:\d+\. )?{}\((.*)\) -> "
 _NUMBERS = {"int", "SupportsInt", "SupportsIndex", "float", "SupportsFloat"}
 _SEQUENCES = {"Sequence", "List", "Dims", "Permutation"}
+_BUFFERS = {"buffer", "Buffer"}
 _ACCEPTED = {
-    bool: {"bool"}, int: _NUMBERS, float: {"float", "SupportsFloat"}, str: {"str"}, list: _SEQUENCES, tuple: _SEQUENCES,
-    np.ndarray: {"Weights", "ndarray"},
+    bool: {"bool"}, int: _NUMBERS, float: {"float", "SupportsFloat"}, str: {"str"}, bytes: _BUFFERS,
+    list: _SEQUENCES, tuple: {"tuple", *_SEQUENCES}, np.ndarray: {"Weights", "ndarray"},
 }  # fmt: skip
 _ENUMS = "__members__"
 
@@ -49,7 +50,7 @@ def _parameters(signature: str) -> Iterator[tuple[str, str, bool]]:
     for part in re.split(r", (?=\w+: )", signature)[1:]:
         name, _, annotation = part.partition(": ")
         kind, _, default = annotation.partition(" = ")
-        yield name, re.sub(r"\[.*", "", kind).rpartition(".")[2], bool(default)
+        yield name, re.split(r"[.:]+", re.sub(r"\[.*", "", kind))[-1], bool(default)
 
 
 def _takes(parameters: list[tuple[str, str, bool]], args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:

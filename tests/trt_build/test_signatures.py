@@ -1,16 +1,11 @@
 """Every call that we make to TensorRT, held against the real bindings of versions that are not installed (10, 11).
 
-Name directories with their wheels in TFGRAPHOPT_TENSORRT_BINDINGS, for example after
-``pip install --no-deps --target trt10 tensorrt-cu12-bindings==10.13.3.9`` and
-``pip install --no-deps --target trt11 "tensorrt-cu13-bindings==11.4.*"``. Networks are made by the installed TensorRT
+tox installs them into directories of their own and names those in TFGRAPHOPT_TENSORRT_BINDINGS. Networks are made by the installed TensorRT
 for RTX, which is shown to our code as if it were the other version: it has only that version's attributes.
 """
 
 from __future__ import annotations
 
-import os
-import shutil
-from pathlib import Path
 from typing import Any
 
 import attrs
@@ -22,13 +17,10 @@ from tfgraphopt_trt.build_log import BuildLog, make_logger
 from tfgraphopt_trt.emit import EmitError, emit_network
 from tfgraphopt_trt.profiles import InputRange, ValueRange, add_profiles
 from tfgraphopt_trt.tensorrt_api import FEATURES, TensorRT, load
-from trt_build.bindings_facts import facts_of
 from trt_build.disguise import Disguised, Target
 from trt_build.small_layers import LAYERS, conv, dense
 
 pytestmark = pytest.mark.tensorrt
-
-DIRECTORIES = [Path(d) for d in os.environ.get("TFGRAPHOPT_TENSORRT_BINDINGS", "").split(os.pathsep) if d]
 
 NOT_IN_10 = {
     "trt.topk": "int64 indices",
@@ -37,15 +29,6 @@ NOT_IN_10 = {
     "trt.normalization": "group normalization",
 }
 """Layers that TensorRT 10.13 cannot have in every variant; the error says so."""
-
-
-@pytest.fixture(scope="module", params=DIRECTORIES or [None], ids=str)
-def facts(request: pytest.FixtureRequest) -> dict[str, Any]:
-    if request.param is None:
-        pytest.skip("TFGRAPHOPT_TENSORRT_BINDINGS names no directory with bindings of tensorrt 10.x or 11.x")
-    if shutil.which("gcc") is None:
-        pytest.skip("gcc, which makes the stub libraries, is not installed")
-    return facts_of(request.param)
 
 
 def disguised(facts: dict[str, Any]) -> tuple[TensorRT, Target]:

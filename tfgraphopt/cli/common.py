@@ -134,6 +134,7 @@ _NUMBERS: tuple[tuple[str, type, float, str, str], ...] = (
     ("--workspace", int, 1 << 30, "BYTES", "scratch memory an engine may use"),
     ("--min-segment-size", int, 3, "N", "segments with fewer nodes that do work stay in TensorFlow"),
     ("--build-timeout", float, 1800.0, "SECONDS", "for the build of one engine"),
+    ("--build-memory", int, 0, "BYTES", "memory that the process that builds engines may take (0: no limit)"),
     ("--max-embedded-bytes", int, 1_900_000_000, "BYTES", "larger plans than fit are put beside the GraphDef"),
 )
 
@@ -145,7 +146,8 @@ def config_of(options: argparse.Namespace) -> Config:
         max_workspace_size_bytes=options.workspace, minimum_segment_size=options.min_segment_size,
         input_shapes=shape_ranges(options.shape), denied_ops=options.deny_op, denied_nodes=options.deny_node,
         pipeline=options.pipeline, strict=options.strict, engine_dir=options.engine_dir,
-        build_timeout=options.build_timeout, max_embedded_bytes=options.max_embedded_bytes,
+        build_timeout=options.build_timeout, build_memory_bytes=options.build_memory or None,
+        max_embedded_bytes=options.max_embedded_bytes,
         options=_plugin_options(options),
     )  # fmt: skip
 
