@@ -59,7 +59,7 @@ class Signature:
 
 def _numbered(names: set[str], form: str) -> tuple[str, ...]:
     """The names of the given form in order: TensorRT keeps names, not places."""
-    found = []
+    found: list[str] = []
     while form.format(len(found)) in names:
         found.append(form.format(len(found)))
     return tuple(found)

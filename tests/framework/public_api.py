@@ -19,6 +19,7 @@ MODULES = (
     "tfgraphopt.testing.op_makers", "tfgraphopt.testing.pytest_plugin", "tfgraphopt.testing.strategies",
     "tfgraphopt_layout", "tfgraphopt_layout.testing", "tfgraphopt_pycuda", "tfgraphopt_trt.advisors", "tfgraphopt_trt.builder",
     "tfgraphopt_trt.converter", "tfgraphopt_trt.hookspecs", "tfgraphopt_trt.layerdef", "tfgraphopt_trt.meaning",
+    "tfgraphopt_trt.tensorrt_runtime",
     "tfgraphopt_trt.testing",
 )  # fmt: skip
 """Modules that users and authors of plugins import from; everything else may change from one version to the next."""
