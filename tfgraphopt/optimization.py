@@ -83,7 +83,7 @@ class Result:
         return next(iter(functions.values()))
 
     def save(self, path: str | Path) -> Path:
-        """Write the optimised model as a SavedModel; one that is there is replaced.
+        """Write the optimised model as a SavedModel, engines as assets; one that is there is replaced.
 
         Everything that was not optimised is as it was: all signatures and functions, variables, assets, tables. A process that loads
         it imports :mod:`tfgraphopt.runtime` first.
@@ -92,6 +92,7 @@ class Result:
             ConfigError: something that is no SavedModel is at ``path``, or this result is not that of a whole model.
             GraphDefError: the model is larger than protocol buffers can be.
         """
+        from tfgraphopt.formats.plan_files import move_plans
         from tfgraphopt.formats.writing import write_directory
 
         model = self.model
@@ -102,7 +103,12 @@ class Result:
             for name, part in self.parts.items()
             if part.exported is None or part.is_converted
         }
-        write_directory(Path(path), lambda directory: model.write(directory, parts))
+        runtimes = [r.plans for r in self.tables.items("tfgraphopt_runtimes") if r.plans is not None]
+
+        def write(directory: Path) -> None:
+            model.write(directory, parts, lambda meta: move_plans(meta, directory, runtimes))
+
+        write_directory(Path(path), write)
         return Path(path)
 
     @property

@@ -9,6 +9,26 @@ import attrs
 
 
 @attrs.frozen(slots=True)
+class PlanAttributes:
+    """How engine nodes keep their plans, so that whoever writes a model can put plans into files beside it.
+
+    Attributes:
+        ops: the ops of the nodes.
+        data: the attribute with the plan itself (bytes; empty when it is in a file).
+        path: the attribute with the path of the file.
+        digest: the attribute with the plan's SHA-256 (hexadecimal).
+        register: a stateful op without results that tells, when it is run, where plans lie: its inputs ``filenames`` are ``N`` scalar
+            strings, its attribute ``digests`` lists the digests of the plans in these files.
+    """
+
+    ops: tuple[str, ...]
+    data: str
+    path: str
+    digest: str
+    register: str
+
+
+@attrs.frozen(slots=True)
 class EngineRuntime:
     """Registers a plugin's engine op with TensorFlow.
 
@@ -19,10 +39,12 @@ class EngineRuntime:
         counters: per engine node, what it has done since the last reset: an attrs object with ``engine_runs``, ``fallback_runs``
             and ``fallbacks`` (runs of the TensorFlow body by reason).
         reset: sets the counters to zero.
+        plans: how its engine nodes keep plans, if they do.
     """
 
     name: str
     load: Callable[[], object]
     counters: Callable[[], Mapping[str, Any]]
     reset: Callable[[], None]
+    plans: PlanAttributes | None = None
     overrides: str = ""

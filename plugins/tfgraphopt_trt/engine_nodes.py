@@ -15,12 +15,14 @@ from tfgraphopt.files import write_atomically
 from tfgraphopt.ir import ArgDef, AttrDef, FuncRef, Graph, Node, OpDef, Tensor
 from tfgraphopt.passes import Context
 from tfgraphopt.regions import inline
+from tfgraphopt.runtimes import PlanAttributes
 from tfgraphopt_trt.profiles import Profile
 
 PROFILES = "trt.profiles"
 OPS = ("TRTEngineOp", "TfgraphoptEngineOp")
 HOST_INPUTS = "_input_hostmem"
 """An attribute that TensorFlow knows for every op: these inputs are in host memory, also where the node is on a GPU."""
+PLANS = PlanAttributes(OPS, "serialized_segment", "plan_path", "plan_digest", "TfgraphoptRegisterPlans")
 
 
 def op_def(name: str) -> OpDef:
@@ -47,6 +49,10 @@ _ATTRS = (
     AttrDef("precision_mode", "string", "FP32", True),
     AttrDef("calibration_data", "string", "", True),
     AttrDef("use_calibration", "bool", True, True),
+    AttrDef("segment_funcdef_name", "string", "", True),
+    AttrDef("cached_engine_batches", "list(int)", (), True),
+    AttrDef("fixed_input_size", "bool", True, True),
+    AttrDef("use_explicit_precision", "bool", False, True),
     AttrDef("profile_strategy", "string", "", True),
     AttrDef("plan_path", "string", "", True),
     AttrDef("plan_digest", "string", "", True),

@@ -121,7 +121,7 @@ def _run_number(graph: Graph, op: str, first: int) -> int:
 
     Every endpoint of a model begins with its own number, so that counters tell their engines apart.
     """
-    taken = {n.name[len(op) + 1 :][:3] for n in graph if n.name.startswith(op + "_")}
+    taken = {n.name[len(op) + 1 :][:3] for n in graph if n.name.startswith(op + "_") and "/" not in n.name}
     return next(i for i in range(first, first + 1000) if f"{i:03d}" not in taken)
 
 

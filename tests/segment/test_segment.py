@@ -173,8 +173,16 @@ def test_an_optimised_graph_can_be_optimised_again() -> None:
         tf.nn.relu(tf.nn.tanh(h), name="y")
 
     first = segment(graph_def(build), ["y"], denied_nodes=["Relu"])
-    again = segment(first.graph_def, ["y"])
+    with_plan = tf.compat.v1.GraphDef()
+    with_plan.CopyFrom(first.graph_def)
+    for node in with_plan.node:
+        if node.op == "TRTEngineOp":
+            node.attr["plan_digest"].s = b"of an engine"
+    again = segment(with_plan, ["y"])
     assert {n.name for n in again.graph_def.node} >= set(first.report.segments) | set(again.report.segments)
+    afresh = segment(first.graph_def, ["y"])  # nothing was built the first time: everything is converted now
+    assert sum(s.nodes for s in afresh.report.segments.values()) == 4
+    assert {n.name for n in afresh.graph_def.node if n.op == "TRTEngineOp"} == set(afresh.report.segments)
 
 
 def test_large_plans_go_to_side_files(tmp_path: Path) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import attrs
 
@@ -32,7 +33,7 @@ class FrozenGraph:
         inputs = {n.name: n.name for n in module.main if n.op in FED}
         return [Endpoint(SIGNATURE, module, inputs, {key_of(o): o for o in outputs})]
 
-    def write(self, directory: Path, optimised: Mapping[str, Endpoint]) -> None:
+    def write(self, directory: Path, optimised: Mapping[str, Endpoint], finish: Callable[[Any], None]) -> None:
         """See :class:`tfgraphopt.formats.model.Model`."""
         import tensorflow as tf
         from tensorflow.core.protobuf import saved_model_pb2
@@ -44,4 +45,5 @@ class FrozenGraph:
         meta.meta_info_def.tensorflow_version = tf.__version__
         meta.graph_def.CopyFrom(export_graph_def(endpoint.module))
         add_signature(meta, endpoint.module.main, endpoint.inputs, endpoint.outputs)
+        finish(meta)
         (directory / FILE).write_bytes(serialised(saved, directory))

@@ -7,7 +7,7 @@ stays beside them as it was.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -89,7 +89,7 @@ class MetaGraphModel:
         graph.erase(node)
         self.read[id(own)] = original
 
-    def write(self, directory: Path, optimised: Mapping[str, Endpoint]) -> None:
+    def write(self, directory: Path, optimised: Mapping[str, Endpoint], finish: Callable[[Any], None]) -> None:
         """See :class:`tfgraphopt.formats.model.Model`."""
         if self.path is not None:
             shutil.copytree(
@@ -106,6 +106,7 @@ class MetaGraphModel:
             self._put_back(meta, endpoint.module)
         if not meta.meta_info_def.tags:
             meta.meta_info_def.tags.append("serve")
+        finish(meta)
         (directory / FILE).write_bytes(serialised(saved_model_of(meta), directory))
 
     def _put_back(self, meta: Any, module: Module) -> None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import attrs
 
@@ -42,8 +42,11 @@ class Model(Protocol):
             GraphDefError: there is none of that name, or its graph cannot be read.
         """
 
-    def write(self, directory: Path, optimised: Mapping[str, Endpoint]) -> None:
-        """Write it as a SavedModel into the empty ``directory``, with the optimised endpoints in place of its own."""
+    def write(self, directory: Path, optimised: Mapping[str, Endpoint], finish: Callable[[Any], None]) -> None:
+        """Write it as a SavedModel into the empty ``directory``, with the optimised endpoints in place of its own.
+
+        ``finish`` is called on its MetaGraphDef, which it may change, just before that is written.
+        """
 
 
 def shown(names: Sequence[str]) -> str:

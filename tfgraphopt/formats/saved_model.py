@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -124,7 +124,7 @@ class FunctionModel:
 
     # -- giving back -------------------------------------------------------------------------------------------------
 
-    def write(self, directory: Path, optimised: Mapping[str, Endpoint]) -> None:
+    def write(self, directory: Path, optimised: Mapping[str, Endpoint], finish: Callable[[Any], None]) -> None:
         """See :class:`tfgraphopt.formats.model.Model`."""
         shutil.copytree(
             self.path, directory, dirs_exist_ok=True, ignore=shutil.ignore_patterns(FILE, "*.pbtxt", "fingerprint.pb")
@@ -136,6 +136,7 @@ class FunctionModel:
             self._put_back(self.targets[name], endpoint.module, library)
         meta.graph_def.library.ClearField("function")
         meta.graph_def.library.function.extend(_live(meta, library).values())
+        finish(meta)
         (directory / FILE).write_bytes(serialised(saved, directory))
 
     def _put_back(self, target: Target, module: Module, library: dict[str, Any]) -> None:

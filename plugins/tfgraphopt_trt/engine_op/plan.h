@@ -8,6 +8,7 @@
 #include <string_view>
 
 #include "engines.h"
+#include "plan_files.h"
 #include "sha256.h"
 #include "tensorflow/core/platform/env.h"
 #include "tensorflow/core/platform/path.h"
@@ -33,20 +34,32 @@ inline std::string PlanFile(const std::string& path) {
   return tensorflow::io::IsAbsolutePath(path) || !base || !*base ? path : tensorflow::io::JoinPath(base, path);
 }
 
-// Reads the plan into `plan` and checks its digest.
-inline std::optional<Refusal> ReadPlan(const PlanAttributes& from, Plan* plan) {
-  plan->bytes = from.serialized;
-  if (plan->bytes.empty()) {
-    if (from.path.empty()) return Refusal{kNoPlan, ""};
-    const std::string file = PlanFile(from.path);
-    if (from.digest.empty()) return Refusal{kPlanUntrusted, file};
-    const absl::Status read = tensorflow::ReadFileToString(tensorflow::Env::Default(), file, &plan->file);
-    if (!read.ok()) return Refusal{kPlanUnreadable, read.ToString()};
-    plan->bytes = plan->file;
-  }
+// Checks the digest of the plan that was read.
+inline std::optional<Refusal> CheckPlan(const PlanAttributes& from, Plan* plan) {
   plan->digest = Sha256::Hex(plan->bytes);
   if (from.digest.empty() || from.digest == plan->digest) return std::nullopt;
   return Refusal{kPlanDamaged, "its sha256 is " + plan->digest + ", the node says " + from.digest};
+}
+
+inline std::optional<Refusal> ReadPlanFile(const PlanAttributes& from, const std::string& file, Plan* plan) {
+  const absl::Status read = tensorflow::ReadFileToString(tensorflow::Env::Default(), file, &plan->file);
+  if (!read.ok()) return Refusal{kPlanUnreadable, read.ToString()};
+  plan->bytes = plan->file;
+  return CheckPlan(from, plan);
+}
+
+// Reads the plan into `plan` and checks its digest: from the node, else from the file that a loaded model brought, else from the path in the node.
+inline std::optional<Refusal> ReadPlan(const PlanAttributes& from, Plan* plan) {
+  plan->bytes = from.serialized;
+  if (!plan->bytes.empty()) return CheckPlan(from, plan);
+  if (from.path.empty()) return Refusal{kNoPlan, ""};
+  const std::string file = PlanFile(from.path);
+  if (from.digest.empty()) return Refusal{kPlanUntrusted, file};
+  std::optional<Refusal> refusal;
+  for (const std::string& registered : PlanFiles::Global().Of(from.digest))
+    if (!(refusal = ReadPlanFile(from, registered, plan))) return std::nullopt;
+  const std::optional<Refusal> last = ReadPlanFile(from, file, plan);
+  return last && refusal ? refusal : last;
 }
 
 }  // namespace tfgo
