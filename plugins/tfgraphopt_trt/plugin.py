@@ -78,7 +78,10 @@ def tfgraphopt_runtimes() -> Iterable[EngineRuntime]:
 
     return [
         EngineRuntime(
-            tensorrt_runtime.NAME, tensorrt_runtime.load_runtime, engine_op.counters, engine_op.reset_counters,
+            tensorrt_runtime.NAME,
+            tensorrt_runtime.load_runtime,
+            engine_op.counters,
+            engine_op.reset_counters,
             engine_nodes.PLANS,
         )
     ]

@@ -87,4 +87,4 @@ def test_an_engine_without_any_body_is_said_so() -> None:
     result = tgo.optimize(
         graph_def, outputs=["TRTEngineOp_0"], engine="none", input_shapes={"x": tgo.ShapeRange((1,), (1,), (1,))}
     )
-    assert any("without a TensorFlow body" in m for m in result.report.messages)
+    assert any("no TensorFlow body" in m for m in result.report.messages)
