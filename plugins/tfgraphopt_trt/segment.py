@@ -17,6 +17,7 @@ from tfgraphopt.report import SegmentReport, Verdict
 from tfgraphopt.transforms.dead_code import erase_dead
 from tfgraphopt.transforms.identity import FORWARDING
 from tfgraphopt.transforms.infer_types import TYPES
+from tfgraphopt_trt.checks import release
 from tfgraphopt_trt.clustering import clusters
 from tfgraphopt_trt.engine_kinds import chosen_kind
 from tfgraphopt_trt.engine_nodes import PROFILES
@@ -47,6 +48,7 @@ class Segment(Pass):
 
     def run(self, graph: Graph, ctx: Context) -> None:
         verdicts = Support.of(ctx).judge(graph)
+        release(graph, verdicts)
         label = {n: n.device if v.status == "converted" else None for n, v in verdicts.items()}
         groups = clusters(graph, label, is_free)
         kept = []

@@ -11,6 +11,18 @@ from tfgraphopt.passes import Context, Pass
 
 FORWARDING = frozenset({"Identity", "StopGradient", "PreventGradient", "Snapshot", "IdentityN"})
 _RESULTS_OF_CONTROL_FLOW = frozenset({"Switch", "RefSwitch", "Merge", "RefMerge"})
+_TAKEN_APART = frozenset(
+    {
+        "If",
+        "StatelessIf",
+        "Case",
+        "StatelessCase",
+        "While",
+        "StatelessWhile",
+        "PartitionedCall",
+        "StatefulPartitionedCall",
+    }
+)
 
 
 @attrs.frozen(slots=True)
@@ -18,7 +30,8 @@ class RemoveIdentity(Pass):
     """Let readers of Identity, IdentityN, StopGradient, PreventGradient and Snapshot read the original tensor.
 
     A node that the caller fetches by name stays (its readers read past it), and so does one that holds a branch of TF1 control flow
-    alive or that waits for another node: its control edges mean something.
+    alive or that waits for another node: its control edges mean something. So do those behind the result of a conditional, a loop or
+    a call: TensorFlow takes these apart, and a control edge straight from one does not wait for what its body checks.
     """
 
     name: ClassVar[str] = "remove-identity"
@@ -39,7 +52,8 @@ def _is_plain(node: Node) -> bool:
     crosses = any(_device(user) != _device(node) for user in node.users)
     sources = [v.producer for v in node.inputs if v.producer is not None]
     branches = any(s.op in _RESULTS_OF_CONTROL_FLOW for s in sources)
-    return not crosses and not branches and not (node.control_users and not sources)
+    orders = bool(node.control_users) and (not sources or any(s.op in _TAKEN_APART for s in sources))
+    return not crosses and not branches and not orders
 
 
 def _device(node: Node) -> str:
