@@ -64,7 +64,7 @@ def cache_key(
     Args:
         graph, profiles, options: what would be built.
         tensorrt: what would build it.
-        device: compute capability of this machine's GPU, which matters where ``tensorrt`` builds for that GPU only.
+        device: the GPU of this machine (its model), which matters where ``tensorrt`` builds for that GPU only.
     """
     facts = {
         "body": fingerprint(graph),

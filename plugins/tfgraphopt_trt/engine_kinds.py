@@ -75,4 +75,14 @@ def _tensorrt_unusable() -> str | None:
     return None
 
 
+def this_gpu() -> str:
+    """The model and the compute capability of the GPU that engines are built for here; empty where TensorFlow sees none."""
+    tf: Any = importlib.import_module("tensorflow")
+    devices = tf.config.list_physical_devices("GPU")
+    if not devices:
+        return ""
+    details = tf.config.experimental.get_device_details(devices[0])
+    return f"{details.get('device_name', '')} {details.get('compute_capability', '')}"
+
+
 TENSORRT = EngineKind("tensorrt", "TRTEngineOp", "tensorrt", _tensorrt_unusable, rank=30)

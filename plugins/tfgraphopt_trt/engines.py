@@ -16,7 +16,7 @@ from tfgraphopt_trt.advisors import advised_build
 from tfgraphopt_trt.build import BuilderProcess, BuildOptions, BuildResult
 from tfgraphopt_trt.culprits import Search, locate
 from tfgraphopt_trt.engine_cache import EngineCache, cache_key
-from tfgraphopt_trt.engine_kinds import builds
+from tfgraphopt_trt.engine_kinds import builds, this_gpu
 from tfgraphopt_trt.engine_nodes import embed, lowered_calls, profiles_of, put_back, set_plan
 from tfgraphopt_trt.layerdef import LayerDef
 from tfgraphopt_trt.lower import LOWERED
@@ -115,7 +115,7 @@ class _Factory:
         profiles, body = profiles_of(name, self.ctx), self.ctx.module.lowered[name]
         if self.cache is None:
             return self.process.build(body, self.layers, profiles, options)
-        key = cache_key(body, profiles, options, self.tensorrt)
+        key = cache_key(body, profiles, options, self.tensorrt, "" if self.tensorrt.is_portable else this_gpu())
         return self.cache.get_or_build(key, lambda: self.process.build(body, self.layers, profiles, options), name)
 
     def _locate(self, name: str, options: BuildOptions, error: EngineBuildFailed) -> Search:

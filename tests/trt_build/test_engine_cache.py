@@ -10,6 +10,7 @@ import textwrap
 import time
 from pathlib import Path
 
+import attrs
 import numpy as np
 import pytest
 
@@ -18,7 +19,7 @@ from tfgraphopt.ir import Graph, Tensor
 from tfgraphopt_trt.build import BuildOptions, BuildResult, build_plan
 from tfgraphopt_trt.engine_cache import EngineCache, cache_key, default_directory
 from tfgraphopt_trt.profiles import InputRange
-from tfgraphopt_trt.tensorrt_api import load
+from tfgraphopt_trt.tensorrt_api import TensorRT, load
 from trt_build.small_layers import LAYERS, dense
 
 BATCH = ({0: InputRange((1, 4), (8, 4), (32, 4))},)
@@ -74,6 +75,19 @@ def test_the_key_is_made_of_all_that_decides_about_the_plan() -> None:
     }
     assert len(other) == 7
     assert not other & same
+
+
+def test_the_gpu_counts_where_plans_are_for_one_gpu_only() -> None:
+    portable = load()
+    tied = attrs.evolve(portable, features=portable.features - {"compute_capabilities"})
+
+    def keys(tensorrt: TensorRT) -> set[str]:
+        return {cache_key(dense(), BATCH, BuildOptions(), tensorrt, gpu) for gpu in ("H200", "RTX 5090")}
+
+    assert len(keys(portable)) == 1
+    assert len(keys(tied)) == 2
+    newer = attrs.evolve(portable, version="9.9.9")
+    assert not keys(newer) & keys(portable)
 
 
 @pytest.mark.parametrize("damage", ["flip", "cut", "empty", "magic", "header", "swap"])
