@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 import tensorflow as tf
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import tfgraphopt as tgo
 import tfgraphopt.runtime
@@ -43,6 +45,28 @@ def test_shapes_outside_the_range_run_tensorflow_and_are_counted(net: tuple[Any,
     for expected, made in both(*net, {"x": images(9)}, OUTPUTS):
         np.testing.assert_array_equal(made, expected)
     assert dict(tfgraphopt.runtime.counters()[ENGINE].fallbacks) == {"shape_outside_profiles": 1}
+
+
+@pytest.fixture(scope="module")
+def two_profiles() -> tuple[Any, tgo.Result]:
+    """Small images in batches, and large ones alone; nothing in between."""
+    small = tgo.ShapeRange((1, 12, 12, 3), (4, 16, 16, 3), (8, 20, 20, 3))
+    large = tgo.ShapeRange((1, 30, 30, 3), (1, 32, 32, 3), (1, 40, 40, 3))
+    graph_def = cnn()
+    return graph_def, optimised(graph_def, OUTPUTS, input_shapes={"x": [small, large]})
+
+
+@settings(max_examples=12, deadline=None)
+@given(st.integers(1, 10), st.integers(8, 44))
+def test_an_engine_runs_inside_every_profile_and_only_there(
+    two_profiles: tuple[Any, tgo.Result], batch: int, size: int
+) -> None:
+    tfgraphopt.runtime.reset_counters()
+    for expected, made in both(*two_profiles, {"x": images(batch, size)}, OUTPUTS):
+        assert_close(expected, made)
+    inside = (batch <= 8 and 12 <= size <= 20) or (batch == 1 and 30 <= size <= 40)
+    count = tfgraphopt.runtime.counters()[ENGINE]
+    assert (count.engine_runs, dict(count.fallbacks)) == ((1, {}) if inside else (0, {"shape_outside_profiles": 1}))
 
 
 def test_the_report_has_the_engine(net: tuple[Any, tgo.Result]) -> None:

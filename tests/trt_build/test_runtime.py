@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -96,6 +97,19 @@ def test_the_tightest_profile_is_chosen_and_selected_on_the_stream(any_facts: di
     for _ in range(2):
         np.testing.assert_array_equal(call(engine, context, rows(4), TWO, stream=9), 2 * rows(4))
     assert stage.world.events.count("profile 1 on stream 9") == 1
+    assert stage.target.problems == []
+
+
+def test_calls_of_many_threads_each_have_a_context(any_facts: dict[str, Any]) -> None:
+    stage = Stage.of(any_facts)
+    engine = stage.engine()
+
+    def work(seed: int) -> bool:
+        x = rows(1 + seed % 8) + seed
+        return all(np.array_equal(call(engine, None, x, ONE), 2 * x) for _ in range(10))
+
+    with ThreadPoolExecutor(8) as pool:
+        assert all(pool.map(work, range(32)))
     assert stage.target.problems == []
 
 
