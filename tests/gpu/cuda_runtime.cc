@@ -8,6 +8,7 @@
 //                 two do: through the scratch memory, so that calls that share it by mistake spoil each other's results
 //   spin_us=U     the device is kept busy that long before the work
 //   tile=1        a second input, int32[1] in host memory, says how often y repeats x: [n, ...]
+//   shape=1       a second output, int32 in host memory: the dimensions of x
 //   launch=0      nothing is put on the stream (for timing the op alone); inputs and outputs may then be any number: ins=N outs=N
 #include <dlfcn.h>
 
@@ -24,7 +25,7 @@
 
 namespace {
 
-constexpr int32_t kTypes[] = {1, 3};  // float32, int32: the second input is there in tile plans only
+constexpr int32_t kTypes[] = {1, 3};  // float32, int32: what comes second is there in tile and shape plans only
 constexpr uint8_t kOnHost[] = {0, 1};
 const std::vector<int32_t> kFloats(64, 1);
 
@@ -91,7 +92,7 @@ struct Engine {
   std::vector<std::pair<long, long>> profiles;
   size_t scratch = 0;
   uint64_t spin_ns = 0;
-  bool has_scratch = false, tile = false, launch = true;
+  bool has_scratch = false, tile = false, shape = false, launch = true;
   int ins = 1, outs = 1;
   int32_t ordinal = 0;
   void *module = nullptr, *scale_kernel = nullptr, *spin_kernel = nullptr;
@@ -118,6 +119,7 @@ bool Read(const std::string& word, Engine* e) {
   if (sscanf(word.c_str(), "scratch=%ld", &value) == 1) return e->scratch = value, e->has_scratch = true;
   if (sscanf(word.c_str(), "spin_us=%ld", &value) == 1) return e->spin_ns = 1000 * value, true;
   if (sscanf(word.c_str(), "tile=%ld", &value) == 1) return e->tile = value != 0, true;
+  if (sscanf(word.c_str(), "shape=%ld", &value) == 1) return e->shape = value != 0, true;
   if (sscanf(word.c_str(), "launch=%ld", &value) == 1) return e->launch = value != 0, true;
   if (sscanf(word.c_str(), "ins=%ld", &value) == 1) return e->ins = value, true;
   if (sscanf(word.c_str(), "outs=%ld", &value) == 1) return e->outs = value, true;
@@ -140,7 +142,8 @@ void* CreateEngine(void*, const void* plan, size_t size, const TfgoDevice* devic
   int32_t status = device->kind == TFGO_DEVICE_CUDA ? TFGO_OK : Fail(message, "this plan is for a GPU");
   while (status == TFGO_OK && text >> word)
     if (!Read(word, engine)) status = Fail(message, "what is " + word + "?");
-  if (status == TFGO_OK && engine->tile) engine->ins = 2;
+  if (engine->tile) engine->ins = 2;
+  if (engine->shape) engine->outs = 2;
   if (status == TFGO_OK && LoadKernels(engine, message) == TFGO_OK) return engine;
   delete engine;
   return nullptr;
@@ -152,8 +155,9 @@ int32_t Describe(void* handle, TfgoEngineInfo* info, TfgoMessage*) {
   info->num_outputs = e->outs;
   info->num_profiles = static_cast<int32_t>(e->profiles.size());
   info->input_dtypes = e->tile ? kTypes : kFloats.data();
-  info->output_dtypes = kFloats.data();
+  info->output_dtypes = e->shape ? kTypes : kFloats.data();
   info->input_on_host = e->tile ? kOnHost : nullptr;
+  info->output_on_host = e->shape ? kOnHost : nullptr;
   return TFGO_OK;
 }
 
@@ -182,6 +186,10 @@ int32_t Resolve(void* handle, const TfgoTensor* inputs, int32_t, TfgoResolution*
     y.rank = inputs[0].rank + e->tile;
     if (e->tile) y.dims[0] = *static_cast<const int32_t*>(inputs[1].data);
     for (int i = 0; i < inputs[0].rank; ++i) y.dims[i + e->tile] = inputs[0].dims[i];
+  }
+  if (e->shape) {
+    resolution->outputs[1].rank = 1;
+    resolution->outputs[1].dims[0] = inputs[0].rank;
   }
   return TFGO_OK;
 }
@@ -219,6 +227,8 @@ int32_t Work(const Engine& e, const TfgoCall& call, TfgoMessage* message) {
     void* arguments[] = {&ns};
     status = Driver::Get().launch(e.spin_kernel, 1, 1, 1, 1, 1, 1, 0, call.stream, arguments, nullptr);
   }
+  if (e.shape && !call.outputs[1].on_host) return Fail(message, "the second output is not in host memory");
+  for (int i = 0; e.shape && i < call.inputs[0].rank; ++i) static_cast<int32_t*>(call.outputs[1].data)[i] = static_cast<int32_t>(call.inputs[0].dims[i]);
   const void* x = call.inputs[0].data;
   if (e.has_scratch && !status) status = Scale(e, call.stream, x, call.scratch, 1, n, n ? n : 1);
   if (!status) status = Scale(e, call.stream, e.has_scratch ? call.scratch : x, call.outputs[0].data, e.scale, out, n ? n : 1);

@@ -35,6 +35,20 @@ def tiled(*, host: bool = True, **engine: bytes | str | bool) -> graph_pb2.Graph
     return graph_def
 
 
+def with_shape(*, host: bool = True, **engine: bytes | str | bool) -> graph_pb2.GraphDef:
+    """Return ``y`` = 2 ``x`` by the body and its ``shape`` int32[2]; ``host`` registers that output in host memory."""
+    with tf.Graph().as_default() as graph:
+        x = tf.compat.v1.placeholder(tf.float32, [None, None], name="x")
+        tf.multiply(x, 2.0, name="y")
+        tf.shape(x, name="shape")
+    graph_def = behind_engine(graph.as_graph_def(), ["x"], ["y", "shape"], "TfgraphoptEngineOp", **engine)
+    node = _node(graph_def, ENGINE)
+    node.device = "/GPU:0"
+    if host:
+        node.attr["_output_hostmem"].list.i.append(1)
+    return graph_def
+
+
 def on_devices(graph_def: graph_pb2.GraphDef, device: str) -> graph_pb2.GraphDef:
     """Return a copy whose engine nodes are on ``device``."""
     copy = graph_pb2.GraphDef()

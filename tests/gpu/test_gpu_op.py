@@ -10,7 +10,7 @@ import pytest
 import tensorflow as tf
 from engine_op.fresh import in_fresh_process
 from engine_op.graphs import ENGINE, behind_engine, cnn, run, session
-from gpu.graphs import chain, on_devices, tiled
+from gpu.graphs import chain, on_devices, tiled, with_shape
 from gpu.runtimes import CudaRuntime, IdleRuntime, PyCudaRuntime
 
 from tfgraphopt_trt import engine_op as eo
@@ -81,6 +81,23 @@ def test_a_shape_input_of_a_tensorflow_function(cuda: CudaRuntime) -> None:
     whole = tf.compat.v1.wrap_function(lambda: tf.graph_util.import_graph_def(graph_def, name=""), [])
     y = whole.prune(["x:0", "n:0"], "y:0")(tf.constant(_x(2)), tf.constant([3], tf.int32))
     np.testing.assert_array_equal(y.numpy(), np.repeat(_x(2)[None] * np.float32(3), 3, axis=0))
+
+
+@pytest.mark.parametrize("plan", [b"scale=3 batch=1-4 shape=1", b""])
+def test_an_output_in_host_memory(cuda: CudaRuntime, plan: bytes) -> None:
+    with session(with_shape(runtime="cuda", serialized_segment=plan)) as s:
+        y, shape = s.run(["y:0", "shape:0"], {"x:0": _x(2)})
+    np.testing.assert_array_equal(y, _x(2) * np.float32(3 if plan else 2))
+    assert shape.tolist() == [2, 3]
+    assert eo.counters()[ENGINE].fallbacks == ({} if plan else {"no_plan": 1})
+
+
+def test_an_output_in_the_wrong_memory_is_a_reason_to_fall_back(cuda: CudaRuntime) -> None:
+    with session(with_shape(host=False, runtime="cuda", serialized_segment=b"scale=3 batch=1-4 shape=1")) as s:
+        y, shape = s.run(["y:0", "shape:0"], {"x:0": _x(2)})
+    np.testing.assert_array_equal(y, _x(2) * np.float32(2))
+    assert shape.tolist() == [2, 3]
+    assert eo.counters()[ENGINE].fallbacks == {"signature_mismatch": 1}
 
 
 def test_where_the_engine_fails_the_body_runs_in_its_place(capfd: pytest.CaptureFixture[str]) -> None:

@@ -170,6 +170,7 @@ class EngineOp : public tensorflow::AsyncOpKernel {
     if (!engine) return refusal;
     std::vector<TfgoTensor> inputs(context->num_inputs());
     if ((refusal = CheckInputs(context, *engine, at, &inputs))) return refusal;
+    if ((refusal = CheckOutputMemory(context, *engine, at))) return refusal;
     const auto resolution = engine->Resolve(inputs);
     if ((refusal = CheckResolution(context, *engine, *resolution))) return refusal;
     return Enqueue(context, engine.get(), at, inputs, *resolution);
@@ -229,6 +230,13 @@ class EngineOp : public tensorflow::AsyncOpKernel {
     return std::nullopt;
   }
 
+  std::optional<Refusal> CheckOutputMemory(OpKernelContext* context, const Engine& engine, const CallDevice& at) const {
+    for (int i = 0; at.device.kind != TFGO_DEVICE_CPU && i < context->num_outputs(); ++i)
+      if (engine.output_on_host(i) != (context->output_memory_type(i) == tensorflow::HOST_MEMORY))
+        return Refusal{kSignature, "output " + std::to_string(i) + " is in the wrong memory; list it in the attribute _output_hostmem of the node, or not"};
+    return std::nullopt;
+  }
+
   std::optional<Refusal> CheckResolution(OpKernelContext* context, const Engine& engine, const Resolution& resolution) const {
     if (resolution.status == TFGO_DOES_NOT_FIT) return Refusal{kNoFit, "input shapes " + ShapesText(context) + ": " + resolution.why};
     if (resolution.status != TFGO_OK) return Refusal{kRunFailed, resolution.why};
@@ -248,7 +256,7 @@ class EngineOp : public tensorflow::AsyncOpKernel {
     std::vector<Tensor> results(context->num_outputs());
     std::vector<TfgoTensor> outputs(context->num_outputs());
     Tensor scratch;
-    const absl::Status allocated = Allocate(context, *engine, at, resolution, &results, &outputs, &scratch);
+    const absl::Status allocated = Allocate(context, at, resolution, &results, &outputs, &scratch);
     if (!allocated.ok()) return Refusal{kRunFailed, allocated.ToString()};
     std::string why;
     const ContextLease lease = engine->Borrow(resolution.profile, at.stream, counters_.get(), &why);
@@ -261,12 +269,10 @@ class EngineOp : public tensorflow::AsyncOpKernel {
     return std::nullopt;
   }
 
-  absl::Status Allocate(OpKernelContext* context, const Engine& engine, const CallDevice& at, const Resolution& resolution, std::vector<Tensor>* results,
+  absl::Status Allocate(OpKernelContext* context, const CallDevice& at, const Resolution& resolution, std::vector<Tensor>* results,
                         std::vector<TfgoTensor>* outputs, Tensor* scratch) const {
     for (int i = 0; i < context->num_outputs(); ++i) {
       const bool on_host = at.device.kind == TFGO_DEVICE_CPU || context->output_memory_type(i) == tensorflow::HOST_MEMORY;
-      if (at.device.kind != TFGO_DEVICE_CPU && engine.output_on_host(i) != on_host)
-        return absl::FailedPreconditionError("output " + std::to_string(i) + " is in the wrong memory; see the attribute _output_hostmem");
       const TfgoTensor& wanted = resolution.outputs[i];
       TensorShape shape;
       TF_RETURN_IF_ERROR(TensorShape::BuildTensorShape({wanted.dims, static_cast<size_t>(wanted.rank)}, &shape));
