@@ -48,9 +48,13 @@ def behind_engine(
     inputs: Sequence[str],
     outputs: Sequence[str],
     op: str = "TRTEngineOp",
+    device: str = "/device:CPU:0",
     **engine: bytes | str | bool,
 ) -> graph_pb2.GraphDef:
-    """Return the placeholders of ``body``, one engine node whose body is the rest, and identities named ``outputs``."""
+    """Return the placeholders of ``body``, one engine node whose body is the rest, and identities named ``outputs``.
+
+    The runtimes of these tests compute on the CPU, so the node is there, also where there is a GPU.
+    """
     result = graph_pb2.GraphDef()
     result.versions.CopyFrom(body.versions)
     inner = tf.Graph()
@@ -71,6 +75,7 @@ def behind_engine(
     result.library.function.append(function)
     result.node.extend(o.node_def for o in inner.get_operations() if o in placeholders)
     result.node.append(engine_node(inputs, function.signature.name, ins, outs, op, engine))
+    result.node[-1].device = device
     for i, (name, tensor) in enumerate(zip(outputs, outs, strict=True)):
         identity = result.node.add(name=name, op="Identity", input=[f"{ENGINE}:{i}"])
         identity.attr["T"].type = tensor.dtype.as_datatype_enum

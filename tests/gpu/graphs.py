@@ -9,9 +9,8 @@ from tensorflow.core.framework import graph_pb2, node_def_pb2
 
 def chain(count: int, *, device: str = "/GPU:0", **engine: bytes | str | bool) -> graph_pb2.GraphDef:
     """Return ``count`` engine nodes one after another, ``x`` f32[?,?] to ``y``; the body of each doubles."""
-    graph_def = behind_engine(doubled(), ["x"], ["y"], "TfgraphoptEngineOp", **engine)
+    graph_def = behind_engine(doubled(), ["x"], ["y"], "TfgraphoptEngineOp", device, **engine)
     first = _node(graph_def, ENGINE)
-    first.device = device
     for i in range(1, count):
         node = graph_def.node.add()
         node.CopyFrom(first)
@@ -27,11 +26,9 @@ def tiled(*, host: bool = True, **engine: bytes | str | bool) -> graph_pb2.Graph
         x = tf.compat.v1.placeholder(tf.float32, [None, None], name="x")
         n = tf.compat.v1.placeholder(tf.int32, [1], name="n")
         tf.tile(tf.expand_dims(2.0 * x, 0), tf.concat([n, tf.constant([1, 1])], 0), name="y")
-    graph_def = behind_engine(graph.as_graph_def(), ["x", "n"], ["y"], "TfgraphoptEngineOp", **engine)
-    node = _node(graph_def, ENGINE)
-    node.device = "/GPU:0"
+    graph_def = behind_engine(graph.as_graph_def(), ["x", "n"], ["y"], "TfgraphoptEngineOp", "/GPU:0", **engine)
     if host:
-        node.attr["_input_hostmem"].list.i.append(1)
+        _node(graph_def, ENGINE).attr["_input_hostmem"].list.i.append(1)
     return graph_def
 
 
@@ -41,11 +38,9 @@ def with_shape(*, host: bool = True, **engine: bytes | str | bool) -> graph_pb2.
         x = tf.compat.v1.placeholder(tf.float32, [None, None], name="x")
         tf.multiply(x, 2.0, name="y")
         tf.shape(x, name="shape")
-    graph_def = behind_engine(graph.as_graph_def(), ["x"], ["y", "shape"], "TfgraphoptEngineOp", **engine)
-    node = _node(graph_def, ENGINE)
-    node.device = "/GPU:0"
+    graph_def = behind_engine(graph.as_graph_def(), ["x"], ["y", "shape"], "TfgraphoptEngineOp", "/GPU:0", **engine)
     if host:
-        node.attr["_output_hostmem"].list.i.append(1)
+        _node(graph_def, ENGINE).attr["_output_hostmem"].list.i.append(1)
     return graph_def
 
 

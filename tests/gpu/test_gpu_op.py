@@ -47,7 +47,7 @@ def test_outside_every_profile_the_body_runs_on_the_gpu(cuda: CudaRuntime, batch
 def test_the_body_gives_the_bits_of_the_original_on_the_gpu() -> None:
     original = cnn()
     x = np.random.default_rng(1).normal(size=(4, 16, 16, 3)).astype(np.float32)
-    np.testing.assert_array_equal(run(behind_engine(original, ["x"], ["y"]), x), run(original, x))
+    np.testing.assert_array_equal(run(behind_engine(original, ["x"], ["y"], device="/GPU:0"), x), run(original, x))
     assert eo.counters()[ENGINE].fallbacks == {"no_plan": 1}
 
 
@@ -98,6 +98,26 @@ def test_an_output_in_the_wrong_memory_is_a_reason_to_fall_back(cuda: CudaRuntim
     np.testing.assert_array_equal(y, _x(2) * np.float32(2))
     assert shape.tolist() == [2, 3]
     assert eo.counters()[ENGINE].fallbacks == {"signature_mismatch": 1}
+
+
+def test_the_body_gives_integers_of_the_device_and_of_the_host() -> None:
+    """ArgMax leaves its int32 on the GPU, Shape and the sum of int32 in host memory; the node owes all of them on the GPU."""
+    with tf.Graph().as_default() as graph:
+        x = tf.compat.v1.placeholder(tf.float32, [None, None], name="x")
+        n = tf.compat.v1.placeholder(tf.int32, [2], name="n")
+        tf.argmax(x, 1, output_type=tf.int32, name="a")
+        tf.add(tf.shape(x), n, name="b")
+        tf.shape(x, out_type=tf.int64, name="c")
+        tf.cast(x, tf.int32, name="d")
+    names = ["a", "b", "c", "d"]
+    graph_def = behind_engine(graph.as_graph_def(), ["x", "n"], names, device="/GPU:0")
+    x = _x(2) * 10
+    with session(graph_def) as s:
+        a, b, c, d = s.run([f"{name}:0" for name in names], {"x:0": x, "n:0": np.array([5, 7], np.int32)})
+    assert a.tolist() == np.argmax(x, axis=1).tolist()
+    assert (b.tolist(), c.tolist()) == ([7, 10], [2, 3])
+    np.testing.assert_array_equal(d, x.astype(np.int32))
+    assert eo.counters()[ENGINE].fallbacks == {"no_plan": 1}
 
 
 def test_where_the_engine_fails_the_body_runs_in_its_place(capfd: pytest.CaptureFixture[str]) -> None:

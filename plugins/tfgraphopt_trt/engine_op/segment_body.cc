@@ -49,6 +49,34 @@ void DescribeInput(OpKernelContext* context, int i, const std::string& cpu, Func
   options->input_devices.push_back(on_host ? cpu : context->function_library()->device()->name());
 }
 
+bool OnGpu(OpKernelContext* context) { return context->op_device_context() && context->op_device_context()->stream(); }
+
+// A function that returns an int32 which one of its ops leaves in host memory (a shape) is refused by TensorFlow when that result is to be on
+// a GPU. So a body returns such types on the host, and they are copied to where the kernel owes them.
+bool IsCopied(OpKernelContext* context, int i) {
+  return OnGpu(context) && context->expected_output_dtype(i) == tensorflow::DT_INT32 && context->output_memory_type(i) == tensorflow::DEVICE_MEMORY;
+}
+
+// Sets the outputs from number `from` on.
+void Deliver(OpKernelContext* context, std::shared_ptr<std::vector<tensorflow::Tensor>> results, int from, tensorflow::AsyncOpKernel::DoneCallback done) {
+  for (int i = from; i < context->num_outputs(); ++i) {
+    const tensorflow::Tensor& result = (*results)[i];
+    if (!IsCopied(context, i)) {
+      context->set_output(i, result);
+      continue;
+    }
+    auto copy = std::make_shared<tensorflow::Tensor>();
+    OP_REQUIRES_OK_ASYNC(context, context->allocate_temp(result.dtype(), result.shape(), copy.get(), context->output_alloc_attr(i)), done);
+    const auto next = [context, results, i, copy, done](const absl::Status& copied) {
+      OP_REQUIRES_OK_ASYNC(context, copied, done);
+      context->set_output(i, *copy);
+      Deliver(context, results, i + 1, done);
+    };
+    return context->op_device_context()->CopyCPUTensorToDevice(&result, context->function_library()->device(), copy.get(), next);
+  }
+  done();
+}
+
 FunctionLibraryRuntime::Options RunOptions(OpKernelContext* context) {
   FunctionLibraryRuntime::Options options;
   options.cancellation_manager = context->cancellation_manager();
@@ -76,7 +104,7 @@ absl::Status SegmentBody::Options(OpKernelContext* context, FunctionLibraryRunti
   options->int_args_and_retvals_on_device = true;
   for (int i = 0; i < context->num_inputs(); ++i) DescribeInput(context, i, cpu, options);
   for (int i = 0; i < context->num_outputs(); ++i)
-    options->output_devices.push_back(context->output_memory_type(i) == tensorflow::HOST_MEMORY ? cpu : options->target);
+    options->output_devices.push_back(context->output_memory_type(i) == tensorflow::HOST_MEMORY || IsCopied(context, i) ? cpu : options->target);
   if (library->config_proto()) options->config_proto = *library->config_proto();
   OptimizeLikeACall(function_.name(), options->config_proto, options);
   return absl::OkStatus();
@@ -109,15 +137,10 @@ void SegmentBody::Run(OpKernelContext* context, tensorflow::AsyncOpKernel::DoneC
   auto results = std::make_shared<std::vector<tensorflow::Tensor>>();
   library->Run(options, handle, inputs, results.get(),
                [context, container, results, done = std::move(done)](const absl::Status& status) {
-                 const int count = static_cast<int>(results->size());
-                 if (!status.ok()) {
-                   context->SetStatus(status);
-                 } else if (count != context->num_outputs()) {
-                   context->SetStatus(absl::InternalError("the segment's TensorFlow body has another number of results than its node"));
-                 } else {
-                   for (int i = 0; i < count; ++i) context->set_output(i, (*results)[i]);
-                 }
-                 done();
+                 OP_REQUIRES_OK_ASYNC(context, status, done);
+                 OP_REQUIRES_ASYNC(context, static_cast<int>(results->size()) == context->num_outputs(),
+                                   absl::InternalError("the segment's TensorFlow body has another number of results than its node"), done);
+                 Deliver(context, results, 0, done);
                });
 }
 
