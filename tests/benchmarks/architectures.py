@@ -1,6 +1,7 @@
 """What becomes of every architecture of keras.applications: one row a model, as a Markdown table.
 
     python -m benchmarks.architectures ResNet50 MobileNetV2      (from tests/; all 40 without arguments)
+    python -m benchmarks.architectures BERT GPT2 ViT T5Encoder   (base size, batches up to 8, sequences up to 512)
 
 Columns: nodes of the frozen graph, segments, nodes left in TensorFlow and why (not counting inputs, outputs and constants), layers
 and transposes that move data in the built networks, megabytes permuted before and after the layout pass (unknown dimensions
@@ -15,7 +16,8 @@ import argparse
 import gc
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
 import attrs
 from main_job.jobs import lowered_errors
@@ -25,7 +27,7 @@ from tfgraphopt.ir import Graph
 from tfgraphopt.optimization import Result, optimize_graph_def
 from tfgraphopt.report import SegmentReport, Verdict
 from tfgraphopt_trt.build import moves_data
-from zoo import keras_models
+from zoo import keras_models, transformers
 from zoo.frozen import FrozenModel
 
 INSIDE = ("converted", "simplified", "not a candidate")
@@ -68,7 +70,7 @@ def measure(model: FrozenModel, engine: str, *, with_error: bool) -> Row:
     result = optimize_graph_def(model.graph_def, model.outputs, config)
     report = result.report
     segments = list(report.segments.values())
-    errors = lowered_errors(result, model.graph_def, model.feeds(2)) if with_error else {}
+    errors = lowered_errors(result, model.graph_def, _feeds(model)) if with_error else {}
     return Row(
         model.name, report.nodes, len(segments), left(report.verdicts.values(), segments),
         sum(sum(s.layers.values()) for s in segments) or sum(len(g) for g in result.module.lowered.values()),
@@ -106,9 +108,19 @@ def _permuted(segments: Iterable[SegmentReport]) -> str:
 
 
 def _ranges(model: FrozenModel) -> dict[str, ShapeRange]:
-    """Batches of 1 to 16 of the sizes that the model is made for."""
+    """Batches of 1 to 16 of the sizes that the model is made for; batches of 1 to 8 of sequences of 1 to 512."""
+    if model.name in transformers.NAMES and model.name != "ViT":
+        return {node.name: ShapeRange((1, 1), (1, 128), (8, 512)) for node in model.inputs}
     sizes = {name.partition(":")[0]: array.shape[1:] for name, array in model.feeds(1, 0).items()}
     return {name: ShapeRange((1, *size), (16, *size), (16, *size)) for name, size in sizes.items()}
+
+
+def _feeds(model: FrozenModel) -> Mapping[str, Any]:
+    return transformers.feeds(model, length=64) if model.name in transformers.NAMES else model.feeds(2)
+
+
+def _model(name: str) -> FrozenModel:
+    return transformers.build(name, transformers.BASE) if name in transformers.NAMES else keras_models.build(name)
 
 
 def rows(names: Iterable[str], engine: str, *, with_error: bool) -> Iterator[str]:
@@ -116,7 +128,7 @@ def rows(names: Iterable[str], engine: str, *, with_error: bool) -> Iterator[str
     yield "| " + " | ".join(HEAD) + " |"
     yield "| --- " * len(HEAD) + "|"
     for name in names:
-        yield str(measure(keras_models.build(name), engine, with_error=with_error))
+        yield str(measure(_model(name), engine, with_error=with_error))
         gc.collect()
 
 

@@ -99,6 +99,10 @@ def frozen_graph(function: Callable[..., Any], inputs: Sequence[Input], outputs:
     return tf.compat.v1.graph_util.extract_sub_graph(graph_def, list(outputs))
 
 
+def _of_keras(model: Any) -> Callable[..., Any]:
+    return lambda *tensors: model(tensors[0] if len(tensors) == 1 else list(tensors), training=False)
+
+
 def freeze(
     model: Any,
     name: str,
@@ -113,7 +117,7 @@ def freeze(
     A Keras model runs with training=False and an unknown batch dimension; its placeholder is called `input`, or
     `input_0`, `input_1` ... where there are several. `outputs` names the results in order.
     """
-    function = (lambda *tensors: model(*tensors, training=False)) if isinstance(model, tf.keras.Model) else model
+    function = _of_keras(model) if isinstance(model, tf.keras.Model) else model
     nodes = tuple(inputs) or _keras_inputs(model)
     return FrozenModel(name, frozen_graph(function, nodes, outputs), nodes, tuple(outputs), feed, tuple(sample))
 
