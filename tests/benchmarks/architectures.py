@@ -7,7 +7,7 @@ Columns: nodes of the frozen graph, segments, nodes left in TensorFlow and why (
 and transposes that move data in the built networks, megabytes permuted before and after the layout pass (unknown dimensions
 counted as 8), engine bytes, seconds of the builder, seconds of everything else, and the largest error of the lowered bodies'
 meaning against TensorFlow, relative to the largest output. ``--engine none`` looks at the lowered bodies without building (no
-engine bytes, and transposes counted in the body); ``--no-error`` saves the two runs on the CPU.
+engine bytes, and transposes counted in the body); ``--no-error`` saves the two runs on the CPU and the measured statistics.
 """
 
 from __future__ import annotations
@@ -119,8 +119,10 @@ def _feeds(model: FrozenModel) -> Mapping[str, Any]:
     return transformers.feeds(model, length=64) if model.name in transformers.NAMES else model.feeds(2)
 
 
-def _model(name: str) -> FrozenModel:
-    return transformers.build(name, transformers.BASE) if name in transformers.NAMES else keras_models.build(name)
+def _model(name: str, *, measured: bool) -> FrozenModel:
+    if name in transformers.NAMES:
+        return transformers.build(name, transformers.BASE)
+    return keras_models.build(name) if measured else keras_models.build_unmeasured(name)
 
 
 def rows(names: Iterable[str], engine: str, *, with_error: bool) -> Iterator[str]:
@@ -128,7 +130,7 @@ def rows(names: Iterable[str], engine: str, *, with_error: bool) -> Iterator[str
     yield "| " + " | ".join(HEAD) + " |"
     yield "| --- " * len(HEAD) + "|"
     for name in names:
-        yield str(measure(_model(name), engine, with_error=with_error))
+        yield str(measure(_model(name, measured=with_error), engine, with_error=with_error))
         gc.collect()
 
 

@@ -74,6 +74,19 @@ def build_here(name: str, seed: int) -> FrozenModel:
     return freeze(model, name, outputs=("predictions",), feed=FEED_OF[name], sample=sample)
 
 
+def build_unmeasured(name: str, seed: int = 0) -> FrozenModel:
+    """The same graph in this process with parameters that nothing was measured for: quick, for graphs and engines only."""
+    import keras
+
+    from zoo.randomise import scatter
+
+    keras.utils.set_random_seed(seed)
+    model: Any = getattr(keras.applications, name)(weights=None)
+    sample = tuple(_UNKNOWN_SIZE for size in model.inputs[0].shape[1:] if size is None)
+    scatter(model, seed)
+    return freeze(model, name, outputs=("predictions",), feed=FEED_OF[name], sample=sample)
+
+
 def _calibration_data(feed: str, shape: tuple[int, ...], seed: int) -> Any:
     import numpy as np
 
