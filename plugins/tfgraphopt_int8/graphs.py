@@ -30,6 +30,8 @@ _PLAIN_NAMES = (
     "minimum_segment_size",
     "strict",
     "pipeline",
+    "build_timeout",
+    "build_memory_bytes",
 )
 
 

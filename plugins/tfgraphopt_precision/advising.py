@@ -43,11 +43,11 @@ def _options(segment: str, ctx: Context, options: BuildOptions) -> BuildOptions:
 def _refused(segment: str, ctx: Context, error: EngineBuildFailed) -> bool:
     """Put the layers that the error names into float32, or the whole segment when it names none or it was tried often."""
     state = _state(segment, ctx)
-    if state is None or not state.plan.low or state.attempts > state.settings.attempts or _is_exhaustion(error):
+    if state is None or not state.plan.low or state.attempts > state.settings.attempts:
         return False
     guilty = _named(state.plan, error)
-    if not guilty and _names_planned(state.plan, error):
-        return False  # what it names is in float32 already
+    if not guilty and (_is_exhaustion(error) or _names_planned(state.plan, error)):
+        return False  # float32 needs no less time or memory; or what it names is in float32 already
     state.attempts += 1
     last = not guilty or state.attempts > state.settings.attempts
     reason = (error.why or error.what).strip().splitlines()[0]

@@ -56,8 +56,11 @@ def advised_build(
         try:
             result = build(options)
         except EngineBuildFailed as error:
-            if not any(advisor.refused(segment, ctx, error) for advisor in advisors):
+            helper = next((advisor.name for advisor in advisors if advisor.refused(segment, ctx, error)), None)
+            if helper is None:
                 raise
+            steps = ctx.report.segments[segment].details.setdefault("build_steps", [])
+            steps.append(f"{helper} has changed the body; it is built again")
         else:
             for advisor in advisors:
                 advisor.built(segment, ctx, result)

@@ -38,14 +38,14 @@ def model(*bad: Callable[..., Any]) -> tf.compat.v1.GraphDef:
     return graph.as_graph_def()
 
 
-def optimise(graph: tf.compat.v1.GraphDef, precision: str = "fp32", **options: Any) -> tgo.Result:
+def optimise(graph: tf.compat.v1.GraphDef, precision: str = "fp32", data: Any = None, **options: Any) -> tgo.Result:
     """Optimise with the hostile plugin; the result computes what the original computes."""
     prefer = dict.fromkeys(hostile.HARMS, "hostile")
     tables = plugins.load(strict=True, extra=[("hostile", hostile)], prefer=prefer)
     config = tgo.Config(
         max_batch_size=4, precision=precision, minimum_segment_size=2, options={"engine_cache": False}, **options
     )
-    result = tgo.optimize_graph_def(graph, ["y"], config, tables=tables)
+    result = tgo.optimize_graph_def(graph, ["y"], config, tables=tables, calibration_data=data)
     (got,), (wanted,) = (in_session(g, ["y"], {"x": X}) for g in (result.graph_def, graph))
     np.testing.assert_array_equal(got, wanted)
     return result
@@ -102,16 +102,26 @@ def test_in_half_precision_the_culprit_is_tried_in_float32_first() -> None:
     assert {p["precision"] for p in layers.values() if "bad_0" in p["nodes"]} == {"fp32"}
     assert {p["precision"] for p in layers.values() if p["op"] == "trt.matrix_multiply"} == {"fp16"}
     assert any("built again with" in m and "float32" in m for m in result.report.messages)
-    assert steps(result)[-1].startswith("the culprit is bad_0")
+    assert steps(result)[-2].startswith("the culprit is bad_0")
+    assert steps(result)[-1] == "precision has changed the body; it is built again"
 
 
 def test_what_float32_does_not_help_is_excluded_and_the_rest_keeps_its_precision() -> None:
     result = optimise(model(tf.nn.softsign), "fp16")
     assert statuses(result) == SPLIT
-    assert [line.split()[0] for line in steps(result)] == ["failed:", "the", "failed:", "the", "bad_0"]
+    assert [line.split()[0] for line in steps(result)] == ["failed:", "the", "precision", "failed:", "the", "bad_0"]
     for name in ("TRTEngineOp_000_001", "TRTEngineOp_000_002"):
         layers = result.report.segments[name].details["precision"]["plan"]["layers"]
         assert {p["precision"] for p in layers.values() if p["op"] == "trt.matrix_multiply"} == {"fp16"}
+
+
+def test_what_is_left_of_a_quantised_segment_is_quantised() -> None:
+    result = optimise(model(tf.nn.softsign), "int8", data=[X, -X])
+    assert statuses(result) == SPLIT
+    first = result.report.segments["TRTEngineOp_000_001"]
+    assert first.details["int8"]["int8_layers"] == 1
+    assert first.layers["QUANTIZE"] == 1
+    assert first.details["int8"]["audit"]["kernels_by_type"]["Int8"] == 1
 
 
 def test_a_crash_that_does_not_come_again_costs_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
