@@ -20,7 +20,7 @@ import attrs
 
 from tfgraphopt.errors import EngineBuildFailed
 from tfgraphopt.ir import Graph
-from tfgraphopt_trt.build_options import BuildOptions, BuildResult
+from tfgraphopt_trt.build_options import BuildOptions, BuildResult, NoBuilder
 from tfgraphopt_trt.layerdef import LayerDef
 from tfgraphopt_trt.memory import resident_bytes
 from tfgraphopt_trt.profiles import Profile
@@ -118,6 +118,7 @@ class BuilderProcess:
 
         Raises:
             BuilderDied: the worker crashed or was ended at a limit; the next build starts another one.
+            NoBuilder: it cannot even be started.
             ConfigError, EmitError, EngineBuildFailed, MissingDependency: as in this process.
         """
         options = options or BuildOptions()
@@ -144,7 +145,14 @@ class BuilderProcess:
             self._running = _start()
             self.starts += 1
             limits = BuildOptions(timeout_seconds=_START_SECONDS)
-            self._running.hello = self._within_limits(self._running, graph, limits, self._running.greet)[0]
+            try:
+                self._running.hello = self._within_limits(self._running, graph, limits, self._running.greet)[0]
+            except BuilderDied as died:
+                command = f"{sys.executable} -m tfgraphopt_trt.worker"
+                hint = f"see what {command} says"
+                raise NoBuilder(
+                    "the builder process does not start", why=f"{died.what}: {died.why}", hint=hint
+                ) from died
         return self._running
 
     def _within_limits(

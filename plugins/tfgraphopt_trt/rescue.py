@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 
 import attrs
 
@@ -27,28 +27,28 @@ def rescue(call: Node, error: EngineBuildFailed, ctx: Context, catch_up: Sequenc
     """
     name, graph = call.name, call.graph
     body = ctx.module.functions[body_of(call)]
-    guilty = _guilty(body, error.where)
+    nodes, guilty = list(body), _guilty(body, error.where)
     attempt = ctx.facts.setdefault(ATTEMPTS, {}).get(name, 0) + 1
     known = set(graph)
     put_back(call, ctx, str(error))
-    region = [n for n in graph if n not in known]
-    if not guilty or attempt > MOST_CULPRITS or len(guilty) == len(region):
-        _note(ctx, name, _why_not(guilty, attempt))
+    copies = dict(zip(nodes, [n for n in graph if n not in known], strict=True))  # their names may differ
+    if not guilty or attempt > MOST_CULPRITS:
+        _note(ctx, name, _why_not(attempt))
         return []
-    calls = _segments(name, [n for n in region if n.name not in guilty], ctx, graph)
+    calls = _segments(name, [c for n, c in copies.items() if n not in guilty], ctx, graph)
     for made in calls:
         ctx.facts[ATTEMPTS][made.name] = attempt
-    excluded, rest = ", ".join(sorted(guilty)), ", ".join(c.name for c in calls)
+    excluded, rest = ", ".join(n.name for n in nodes if n in guilty), ", ".join(c.name for c in calls)
     _note(ctx, name, f"{excluded} excluded; the rest is {rest or 'too small for engines'}")
     Lower().run(graph, ctx)
     PassManager(tuple(catch_up)).catch_up([ctx.module.lowered[c.name] for c in calls], ctx)
     return calls
 
 
-def _why_not(guilty: Collection[str], attempt: int) -> str:
+def _why_not(attempt: int) -> str:
     if attempt > MOST_CULPRITS:
         return f"left in TensorFlow: {MOST_CULPRITS} culprits were excluded and it still cannot be built"
-    return "left in TensorFlow: " + ("all of it is at fault" if guilty else "no single node is at fault")
+    return "left in TensorFlow: no single node is at fault"
 
 
 def _note(ctx: Context, segment: str, text: str) -> None:
@@ -61,10 +61,10 @@ def note_step(ctx: Context, segment: str, text: str) -> None:
     ctx.report.segments[segment].details.setdefault("build_steps", []).append(text)
 
 
-def _guilty(body: Graph, where: Sequence[str]) -> set[str]:
+def _guilty(body: Graph, where: Sequence[str]) -> set[Node]:
     """The nodes of a body that an error names, by their own names or by the user's nodes that they come from."""
     blamed = set(where)
-    return {n.name for n in body if not is_free(n) and blamed & {n.name, *n.origin}}
+    return {n for n in body if not is_free(n) and blamed & {n.name, *n.origin}}
 
 
 def _segments(failed: str, nodes: Sequence[Node], ctx: Context, graph: Graph) -> list[Node]:

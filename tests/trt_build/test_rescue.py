@@ -38,12 +38,18 @@ def model(*bad: Callable[..., Any]) -> tf.compat.v1.GraphDef:
     return graph.as_graph_def()
 
 
-def optimise(graph: tf.compat.v1.GraphDef, precision: str = "fp32", data: Any = None, **options: Any) -> tgo.Result:
+def optimise(
+    graph: tf.compat.v1.GraphDef, precision: str = "fp32", data: Any = None, int8: Any = None, **options: Any
+) -> tgo.Result:
     """Optimise with the hostile plugin; the result computes what the original computes."""
     prefer = dict.fromkeys(hostile.HARMS, "hostile")
     tables = plugins.load(strict=True, extra=[("hostile", hostile)], prefer=prefer)
     config = tgo.Config(
-        max_batch_size=4, precision=precision, minimum_segment_size=2, options={"engine_cache": False}, **options
+        max_batch_size=4,
+        precision=precision,
+        minimum_segment_size=2,
+        options={"engine_cache": False, "int8": int8 or {}},
+        **options,
     )
     result = tgo.optimize_graph_def(graph, ["y"], config, tables=tables, calibration_data=data)
     (got,), (wanted,) = (in_session(g, ["y"], {"x": X}) for g in (result.graph_def, graph))
@@ -116,7 +122,7 @@ def test_what_float32_does_not_help_is_excluded_and_the_rest_keeps_its_precision
 
 
 def test_what_is_left_of_a_quantised_segment_is_quantised() -> None:
-    result = optimise(model(tf.nn.softsign), "int8", data=[X, -X])
+    result = optimise(model(tf.nn.softsign), "int8", data=[X, -X], int8={"rest": "fp32"})
     assert statuses(result) == SPLIT
     first = result.report.segments["TRTEngineOp_000_001"]
     assert first.details["int8"]["int8_layers"] == 1
@@ -139,6 +145,15 @@ def test_a_segment_that_is_all_culprit_is_left_in_tensorflow() -> None:
     assert statuses(result) == {"TRTEngineOp_000_000": "build failed"}
     assert not any(n.op == "TRTEngineOp" for n in result.graph_def.node)
     assert "the rest is too small for engines" in steps(result)[-1]
+
+
+def test_a_culprit_that_the_caller_fetches_keeps_its_name() -> None:
+    with tf.Graph().as_default() as graph:
+        h = block(tf.compat.v1.placeholder(tf.float32, [None, 16], name="x"))
+        tf.nn.softsign(h, name="y")
+    result = optimise(graph.as_graph_def())
+    assert statuses(result) == {"TRTEngineOp_000_000": "build failed", "TRTEngineOp_000_001": "built"}
+    assert result.report.verdicts["y"].status == "build failed"
 
 
 def test_strict_names_the_culprit() -> None:

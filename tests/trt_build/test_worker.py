@@ -6,12 +6,14 @@ import os
 import signal
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
 from tfgraphopt.errors import ConfigError, EngineBuildFailed
 from tfgraphopt.ir import Graph
 from tfgraphopt_trt.build import BuilderProcess, BuildOptions, build_in_worker, build_plan
+from tfgraphopt_trt.build_options import NoBuilder
 from tfgraphopt_trt.builder_process import BuilderDied
 from tfgraphopt_trt.emit import EmitError
 from tfgraphopt_trt.layerdef import LayerDef
@@ -111,6 +113,13 @@ def test_threads_take_turns(worker: BuilderProcess) -> None:
     for thread in threads:
         thread.join()
     assert plans == {seed: build_plan(dense(seed=seed), LAYERS, BATCH).plan for seed in range(4)}
+
+
+def test_a_worker_that_does_not_start_is_told_apart(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "sitecustomize.py").write_text("import os\nos._exit(7)")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with BuilderProcess() as broken, pytest.raises(NoBuilder, match=r"does not start[\s\S]*status 7"):
+        broken.build(dense(), LAYERS, BATCH)
 
 
 def test_closing_leaves_no_process() -> None:
