@@ -29,14 +29,19 @@ def load_functions(result: Result) -> Mapping[str, Any]:
         shutil.rmtree(scratch, ignore_errors=True)
         raise
     weakref.finalize(loaded, shutil.rmtree, scratch, ignore_errors=True)
-    return {name: _Held(loaded, found) for name, found in _found(loaded, result.parts).items()}
+    functions = _found(loaded, result.parts)
+    for function in functions.values():
+        function.tfgraphopt_model = loaded  # holds the variables, and through them the directory
+    return functions
 
 
 def _found(loaded: Any, parts: Mapping[str, Any]) -> dict[str, Any]:
     from tfgraphopt.formats.in_memory import FUNCTION
+    from tfgraphopt.formats.signature import INITIALISER, SIGNATURE
 
     own = {FUNCTION: loaded.function} if hasattr(loaded, FUNCTION) else {}
-    signatures = {name: loaded.signatures[name] for name in loaded.signatures}
+    names = sorted(loaded.signatures, key=lambda n: (n != SIGNATURE, n))
+    signatures = {name: loaded.signatures[name] for name in names if name != INITIALISER}
     rest = {n: _attribute(loaded, n.partition("/")[0]) for n in parts if n not in signatures}
     return {**own, **signatures, **{n: f for n, f in rest.items() if f is not None}}
 
@@ -46,16 +51,3 @@ def _attribute(loaded: Any, path: str) -> Any:
     for name in path.split("."):
         found = getattr(found, name, None)
     return found
-
-
-class _Held:
-    """A function, and the loaded model that it needs alive."""
-
-    def __init__(self, model: Any, function: Any) -> None:
-        self._model, self._function = model, function
-
-    def __call__(self, *arguments: Any, **named: Any) -> Any:
-        return self._function(*arguments, **named)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._function, name)

@@ -17,13 +17,12 @@ from tfgraphopt.errors import GraphDefError
 from tfgraphopt.formats.checkpoint import Checkpoint
 from tfgraphopt.formats.model import Endpoint, shown
 from tfgraphopt.formats.saved_model import FILE, serialised
-from tfgraphopt.formats.signature import add_signature, ancestors, ends, key_of
+from tfgraphopt.formats.signature import INITIALISER, add_signature, ancestors, ends, key_of
 from tfgraphopt.graphdef import GraphDef, attr_of_proto, export_graph_def, import_graph_def
 from tfgraphopt.ir import Module, Node, OpTable, Tensor
 from tfgraphopt.transforms.dead_code import FED
 
 ALL = "all signatures"
-_INIT = "__saved_model_init_op"
 _HANDLES = frozenset({"VarHandleOp"})
 _REFERENCES = frozenset({"VariableV2", "Variable", "RefVariable"})
 _READ_ONLY = frozenset(
@@ -47,7 +46,7 @@ class MetaGraphModel:
 
     def endpoints(self, ops: OpTable, wanted: Sequence[str] | None) -> list[Endpoint]:
         """See :class:`tfgraphopt.formats.model.Model`; one endpoint for all signatures that are wanted."""
-        signatures = {k: s for k, s in self.meta.signature_def.items() if k != _INIT and s.outputs}
+        signatures = {k: s for k, s in self.meta.signature_def.items() if k != INITIALISER and s.outputs}
         unknown = [w for w in wanted or () if w not in signatures]
         if unknown or not signatures:
             raise GraphDefError(
@@ -156,7 +155,7 @@ def with_outputs(meta: Any, outputs: Sequence[str] | None) -> Any:
     Raises:
         GraphDefError: there are no such outputs.
     """
-    named = [key for key in meta.signature_def if key != _INIT]
+    named = [key for key in meta.signature_def if key != INITIALISER]
     if outputs is None and named:
         return meta
     found = list(outputs or ends(meta.graph_def.node))
@@ -203,7 +202,9 @@ def _named_by(meta: Any) -> list[str]:
     saver = meta.saver_def
     names = [saver.filename_tensor_name, saver.save_tensor_name, saver.restore_op_name]
     names += [a.tensor_info.name for a in meta.asset_file_def]
-    names += [t.name for t in meta.signature_def[_INIT].outputs.values()] if _INIT in meta.signature_def else []
+    names += (
+        [t.name for t in meta.signature_def[INITIALISER].outputs.values()] if INITIALISER in meta.signature_def else []
+    )
     names += [t.name for s in meta.signature_def.values() for t in s.inputs.values()]
     for collection in meta.collection_def.values():
         names += collection.node_list.value

@@ -9,6 +9,7 @@ import attrs
 
 from tfgraphopt.errors import GraphDefError
 from tfgraphopt.formats.model import shown
+from tfgraphopt.formats.signature import INITIALISER, SIGNATURE
 
 _SIGNATURES = "signatures"
 _INTERNAL = frozenset({"_create_resource", "_initialize", "_destroy_resource"})
@@ -53,8 +54,8 @@ class ObjectGraph:
 
     def signatures(self) -> list[str]:
         """The names of signatures, the default one first."""
-        names = [n for n in self.meta.signature_def if n != "__saved_model_init_op"]
-        return sorted(names, key=lambda n: (n != "serving_default", n))
+        names = [n for n in self.meta.signature_def if n != INITIALISER]
+        return sorted(names, key=lambda n: (n != SIGNATURE, n))
 
     def functions(self) -> dict[str, list[str]]:
         """Concrete functions by the path of the attribute that they are traces of, for every function a user may call."""

@@ -13,11 +13,11 @@ from typing import Any
 
 from tfgraphopt.errors import GraphDefError
 from tfgraphopt.files import write_atomically
+from tfgraphopt.formats.signature import INITIALISER
 from tfgraphopt.ir import DType
 from tfgraphopt.runtimes import PlanAttributes
 
 _SCOPE = "tfgraphopt_plans"
-_INIT_KEY = "__saved_model_init_op"
 _INIT_COLLECTIONS = ("saved_model_main_op", "legacy_init_op")
 
 
@@ -108,17 +108,17 @@ def _add_initialiser(meta: Any, scope: str) -> None:
     """A main op that runs the old one, if any, and registers the plans."""
     done = meta.graph_def.node.add(name=f"{scope}/init", op="NoOp")
     old = {c.node_list.value[0] for k, c in meta.collection_def.items() if k in _INIT_COLLECTIONS and c.node_list.value}
-    if _INIT_KEY in meta.signature_def:
-        old |= {t.name for t in meta.signature_def[_INIT_KEY].outputs.values()}
+    if INITIALISER in meta.signature_def:
+        old |= {t.name for t in meta.signature_def[INITIALISER].outputs.values()}
     done.input.extend([*sorted({f"^{name.partition(':')[0]}" for name in old}), f"^{scope}/register"])
     for key in _INIT_COLLECTIONS:
         if key in meta.collection_def:
             meta.collection_def[key].node_list.value[:] = [done.name]
     if not any(key in meta.collection_def for key in _INIT_COLLECTIONS):
         meta.collection_def[_INIT_COLLECTIONS[0]].node_list.value.append(done.name)
-    signature = meta.signature_def[_INIT_KEY]
-    signature.outputs[_INIT_KEY].name = done.name
-    signature.outputs[_INIT_KEY].tensor_shape.unknown_rank = True
+    signature = meta.signature_def[INITIALISER]
+    signature.outputs[INITIALISER].name = done.name
+    signature.outputs[INITIALISER].tensor_shape.unknown_rank = True
 
 
 def _add_object(meta: Any, scope: str, op: str, plans: dict[str, str], assets: range) -> None:

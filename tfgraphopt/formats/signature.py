@@ -9,6 +9,8 @@ from tfgraphopt.graphdef.attributes import shape_proto
 from tfgraphopt.ir import Graph, Value
 
 SIGNATURE = "serving_default"
+INITIALISER = "__saved_model_init_op"
+"""The key of the one signature that is none: it names the op that initialises the model."""
 _PREDICT = "tensorflow/serving/predict"
 
 
