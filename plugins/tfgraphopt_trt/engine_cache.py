@@ -108,6 +108,10 @@ class EngineCache:
         """Where the entry of ``key`` is, or would be."""
         return self.directory / f"{key}.plan"
 
+    def failed_path(self, key: str) -> Path:
+        """Where it is noted that the engine of ``key`` could not be built."""
+        return self.directory / f"{key}.failed"
+
     def get(self, key: str) -> BuildResult | None:
         """The engine of ``key``, or None; a damaged entry is removed."""
         path = self.path(key)
@@ -153,13 +157,14 @@ class EngineCache:
     def ls(self) -> list[CacheEntry]:
         """The entries, used last first."""
         found = [entry for path in self.directory.glob("*.plan") if (entry := _entry(path)) is not None]
+        found += [entry for path in self.directory.glob("*.failed") if (entry := _failed_entry(path)) is not None]
         return sorted(found, key=lambda e: (-e.used, e.key))
 
     def rm(self, keys: Sequence[str] | None = None) -> int:
         """Remove the entries whose keys start with one of ``keys`` (all by default); returns how many."""
         chosen = [e for e in self.ls() if keys is None or e.key.startswith(tuple(keys))]
         for entry in chosen:
-            self.path(entry.key).unlink(missing_ok=True)
+            self._unlink(entry.key)
         return len(chosen)
 
     def prune(self, max_bytes: int | None = None, keep: str = "") -> int:
@@ -172,10 +177,14 @@ class EngineCache:
             total = sum(e.bytes for e in entries)
             for entry in reversed(entries):
                 if total > limit and entry.key != keep:
-                    self.path(entry.key).unlink(missing_ok=True)
+                    self._unlink(entry.key)
                     total -= entry.bytes
                     removed += 1
         return removed
+
+    def _unlink(self, key: str) -> None:
+        for path in (self.path(key), self.failed_path(key)):
+            path.unlink(missing_ok=True)
 
     def _sweep(self) -> None:
         """Remove what writers that were killed have left behind (older than a day: nobody writes that long)."""
@@ -220,6 +229,16 @@ def _entry(path: Path) -> CacheEntry | None:
     except (OSError, _Damaged, struct.error, MemoryError, OverflowError):
         return CacheEntry(path.stem, "(damaged)", status.st_size, 0.0)
     return CacheEntry(path.stem, str(header.get("name", "")), status.st_size, status.st_mtime)
+
+
+def _failed_entry(path: Path) -> CacheEntry | None:
+    try:
+        status, name = path.stat(), json.loads(path.read_bytes())["name"]
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError):
+        return CacheEntry(path.stem, "(failed, damaged)", 0, 0.0)
+    return CacheEntry(path.stem, f"(failed) {name}", status.st_size, status.st_mtime)
 
 
 def managed() -> ManagedCache:

@@ -18,6 +18,7 @@ from tfgraphopt_trt.culprits import Search, locate
 from tfgraphopt_trt.engine_cache import EngineCache, cache_key
 from tfgraphopt_trt.engine_kinds import builds, this_gpu
 from tfgraphopt_trt.engine_nodes import embed, lowered_calls, profiles_of, put_back, set_plan
+from tfgraphopt_trt.failed_builds import recall, remember
 from tfgraphopt_trt.layerdef import LayerDef
 from tfgraphopt_trt.lower import LOWERED
 from tfgraphopt_trt.rescue import note_step, rescue
@@ -102,21 +103,33 @@ class _Factory:
         return advised_build(name, self.ctx, _options(self.ctx.config), lambda options: self._attempt(name, options))
 
     def _attempt(self, name: str, options: BuildOptions) -> BuildResult:
+        """Build, or find in the cache; an error says where the fault is, if that can be found out."""
+        key = self._key(name, options)
+        known = recall(self.cache, key, options) if self.cache is not None else None
+        if known is not None:
+            note_step(self.ctx, name, f"failed before: {known.what} (tfgraphopt cache rm {key[:16]} forgets it)")
+            raise known
         try:
-            return self._cached(name, options)
+            return self._cached(name, key, options)
         except EngineBuildFailed as error:
             note_step(self.ctx, name, f"failed: {error.what}" + (f" ({_last_line(error.why)})" if error.why else ""))
             if not error.where and self._locate(name, options, error).passes:
                 note_step(self.ctx, name, "it builds when it is tried again")
-                return self._cached(name, options)
+                return self._cached(name, key, options)
+            if self.cache is not None:
+                remember(self.cache, key, name, error, options)
             raise
 
-    def _cached(self, name: str, options: BuildOptions) -> BuildResult:
-        profiles, body = profiles_of(name, self.ctx), self.ctx.module.lowered[name]
-        if self.cache is None:
-            return self.process.build(body, self.layers, profiles, options)
-        key = cache_key(body, profiles, options, self.tensorrt, "" if self.tensorrt.is_portable else this_gpu())
-        return self.cache.get_or_build(key, lambda: self.process.build(body, self.layers, profiles, options), name)
+    def _key(self, name: str, options: BuildOptions) -> str:
+        gpu = "" if self.tensorrt.is_portable else this_gpu()
+        return cache_key(self.ctx.module.lowered[name], profiles_of(name, self.ctx), options, self.tensorrt, gpu)
+
+    def _cached(self, name: str, key: str, options: BuildOptions) -> BuildResult:
+        def build() -> BuildResult:
+            body = self.ctx.module.lowered[name]
+            return self.process.build(body, self.layers, profiles_of(name, self.ctx), options)
+
+        return build() if self.cache is None else self.cache.get_or_build(key, build, name)
 
     def _locate(self, name: str, options: BuildOptions, error: EngineBuildFailed) -> Search:
         """Let the error say which of the user's nodes is at fault, if building parts of the body tells."""

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import attrs
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -14,9 +15,12 @@ from main_job.jobs import in_session
 import tfgraphopt as tgo
 import tfgraphopt.runtime
 from tfgraphopt import plugins
-from tfgraphopt.errors import EngineBuildFailed
-from tfgraphopt_trt.builder_process import BuilderDied
+from tfgraphopt.errors import EngineBuildFailed, PassFailed
+from tfgraphopt_trt.build_options import BuildOptions, NoBuilder
+from tfgraphopt_trt.builder_process import BuilderDied, BuilderProcess
 from tfgraphopt_trt.culprits import beginning, locate
+from tfgraphopt_trt.engine_cache import EngineCache
+from tfgraphopt_trt.failed_builds import recall, remember
 from trt_build import hostile
 from trt_build.small_layers import dense
 
@@ -39,8 +43,9 @@ def model(*bad: Callable[..., Any]) -> tf.compat.v1.GraphDef:
 
 
 def optimise(
-    graph: tf.compat.v1.GraphDef, precision: str = "fp32", data: Any = None, int8: Any = None, **options: Any
-) -> tgo.Result:
+    graph: tf.compat.v1.GraphDef, precision: str = "fp32", data: Any = None, int8: Any = None, cache: bool = False,
+    **options: Any,
+) -> tgo.Result:  # fmt: skip
     """Optimise with the hostile plugin; the result computes what the original computes."""
     prefer = dict.fromkeys(hostile.HARMS, "hostile")
     tables = plugins.load(strict=True, extra=[("hostile", hostile)], prefer=prefer)
@@ -48,7 +53,7 @@ def optimise(
         max_batch_size=4,
         precision=precision,
         minimum_segment_size=2,
-        options={"engine_cache": False, "int8": int8 or {}},
+        options={"engine_cache": cache, "int8": int8 or {}},
         **options,
     )
     result = tgo.optimize_graph_def(graph, ["y"], config, tables=tables, calibration_data=data)
@@ -156,6 +161,42 @@ def test_a_culprit_that_the_caller_fetches_keeps_its_name() -> None:
     assert result.report.verdicts["y"].status == "build failed"
 
 
+def test_a_second_optimisation_builds_nothing_and_probes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TFGRAPHOPT_CACHE_DIR", str(tmp_path))
+    graph = model(tf.nn.softplus)
+    first = optimise(graph, cache=True, build_timeout=2.0)
+    monkeypatch.setattr(BuilderProcess, "build", None)  # any build would be an error
+    second = optimise(graph, cache=True, build_timeout=2.0)
+    assert statuses(second) == statuses(first) == SPLIT
+    assert [s.cached for s in second.report.segments.values()] == [False, True, True]
+    assert steps(second)[0].startswith("failed before: the builder process died")
+    assert second.report.verdicts["bad_0"].reason == first.report.verdicts["bad_0"].reason
+    (failed,) = [e for e in EngineCache().ls() if e.name.startswith("(failed)")]
+    assert EngineCache().rm([failed.key]) == 1
+    with pytest.raises(PassFailed, match="not callable"):  # forgotten: it wants to build
+        optimise(graph, cache=True, build_timeout=2.0)
+
+
+def test_a_failure_is_remembered_for_the_limits_it_had(tmp_path: Path) -> None:
+    cache, tight = EngineCache(tmp_path / "engines"), BuildOptions(timeout_seconds=10, memory_limit_bytes=10)
+    remember(cache, "a" * 64, "engine", BuilderDied("g", "timeout", "10 s").at(["node"]), tight)
+    found = recall(cache, "a" * 64, tight)
+    assert found is not None
+    assert (found.where, "time limit" in found.what) == (("node",), True)
+    assert recall(cache, "a" * 64, attrs.evolve(tight, timeout_seconds=5)) is not None
+    for wider in ({"timeout_seconds": 11}, {"timeout_seconds": None}, {"memory_limit_bytes": 11}):
+        assert recall(cache, "a" * 64, attrs.evolve(tight, **wider)) is None
+    remember(cache, "b" * 64, "engine", BuilderDied("g", "timeout", "10 s"), tight)  # nobody knows which node
+    remember(cache, "c" * 64, "engine", NoBuilder("no GPU").at(["node"]), tight)
+    assert [e.key[0] for e in cache.ls()] == ["a"]
+    cache.failed_path("a" * 64).write_text("{")
+    assert [e.name for e in cache.ls()] == ["(failed, damaged)"]
+    assert recall(cache, "a" * 64, tight) is None
+    assert cache.ls() == []
+
+
 def test_strict_names_the_culprit() -> None:
     with pytest.raises(EngineBuildFailed, match=r"SIGABRT[\s\S]*where: bad_0"):
         optimise(model(tf.nn.softsign), strict=True)
@@ -172,8 +213,6 @@ def test_beginnings_are_graphs_of_their_own() -> None:
 @pytest.mark.parametrize("place", range(3))
 def test_the_search_takes_the_logarithm_of_the_layers(place: int) -> None:
     """A build that fails from some layer on: the search ends at that layer, wherever it is."""
-    from tfgraphopt_trt.build import BuildOptions
-
     whole = dense()
     layers = [n for n in whole if n.op != "trt.constant"]
     error = BuilderDied("g", "signal", "SIGSEGV")
