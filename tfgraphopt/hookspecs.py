@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from tfgraphopt.caches import ManagedCache
     from tfgraphopt.calibration import Calibration
     from tfgraphopt.diagnosis import Diagnosis
-    from tfgraphopt.ir import OpDef
-    from tfgraphopt.passes import Instrument, Pass
-    from tfgraphopt.report import Report
+    from tfgraphopt.ir import Graph, OpDef
+    from tfgraphopt.passes import Context, Instrument, Pass
+    from tfgraphopt.report import Advice, Report
     from tfgraphopt.runtimes import EngineRuntime
     from tfgraphopt.verification import Verification, VerifyRequest
 
@@ -156,6 +156,14 @@ def tfgraphopt_instruments(config: Any) -> Iterable[Instrument]:  # type: ignore
 @hookspec
 def tfgraphopt_verify(request: VerifyRequest) -> Verification | None:
     """Predict how far results are off under ``request.config``, with no engine built; None leaves it to another plugin."""
+
+
+@hookspec
+def tfgraphopt_advice(step: Pass, graph: Graph, ctx: Context) -> Iterable[Advice] | None:
+    """What the caller could do for a better result, found just before ``step`` runs on ``graph``; asked by ``explain`` only.
+
+    The graph is to be looked at, not changed.
+    """
 
 
 @hookspec

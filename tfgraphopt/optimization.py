@@ -42,6 +42,7 @@ class Result:
         config, tables: what it was optimised with.
         parts: for every endpoint that was optimised (signatures; functions of models without), its own result.
         inputs, outputs: names of the nodes to feed and the tensors to fetch of :attr:`graph_def`, by their structured names.
+        original: the graph that was optimised, where it came as a GraphDef.
     """
 
     module: Module
@@ -53,6 +54,7 @@ class Result:
     outputs: Mapping[str, str] = attrs.field(factory=dict)
     parts: Mapping[str, Result] = attrs.field(factory=dict, repr=False)
     model: Model | None = attrs.field(default=None, repr=False)
+    original: GraphDef | None = attrs.field(default=None, repr=False)
 
     @cached_property
     def graph_def(self) -> GraphDef:
@@ -110,6 +112,21 @@ class Result:
 
         write_directory(Path(path), write)
         return Path(path)
+
+    def write_tensorboard(self, logdir: str | Path) -> list[str]:
+        """Write the original and the optimised graphs, and the body of every engine, for ``tensorboard --logdir``.
+
+        Weights and plans are left out. Returns the names of the runs, which TensorBoard's graph page lists.
+        """
+        from tfgraphopt.formats.drawings import write_tensorboard
+
+        return write_tensorboard(self, Path(logdir))
+
+    def write_netron(self, directory: str | Path) -> list[Path]:
+        """Write the same graphs as ``.pb`` files that Netron opens, a file each; returns their paths."""
+        from tfgraphopt.formats.drawings import write_netron
+
+        return write_netron(self, Path(directory))
 
     @property
     def is_converted(self) -> bool:
@@ -249,7 +266,7 @@ def optimize_graph_def(
     module = import_graph_def(graph_def, list(outputs), ops=op_table(tables))
     result = _run(module, config, tables, _new_report(tables), instruments, progress)
     progress("exporting", 0, 1)
-    return attrs.evolve(result, exported=_export(module, result.report, graph_def))
+    return attrs.evolve(result, exported=_export(module, result.report, graph_def), original=graph_def)
 
 
 def _new_report(tables: Tables) -> Report:

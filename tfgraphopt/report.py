@@ -47,6 +47,29 @@ class SegmentReport:
 
 
 @attrs.frozen(slots=True)
+class Advice:
+    """What the caller could do for a better result, with what it would change, computed and not guessed.
+
+    Attributes:
+        kind: kebab-case word for programs (``raise-minimum-segment-size``, ``blocked-by-node``...).
+        title: one sentence for people.
+        action: what to do.
+        nodes: names of the caller's nodes that it is about.
+        engines_before, engines_after: how many engines there are now, and how many there would be.
+        nodes_before, nodes_after: how many nodes that do work are in engines now, and how many would be.
+    """
+
+    kind: str
+    title: str
+    action: str
+    nodes: tuple[str, ...] = ()
+    engines_before: int = 0
+    engines_after: int = 0
+    nodes_before: int = 0
+    nodes_after: int = 0
+
+
+@attrs.frozen(slots=True)
 class PassTiming:
     """Seconds that one pass took on one graph."""
 
@@ -68,6 +91,7 @@ class Report:
     pipeline: str = ""
     plugins: list[str] = attrs.field(factory=list)
     messages: list[str] = attrs.field(factory=list)
+    advice: list[Advice] = attrs.field(factory=list)
     seconds: float = 0.0
 
     def say(self, message: str) -> None:

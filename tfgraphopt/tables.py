@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from rich.console import JustifyMethod
 from rich.markup import escape
 from rich.table import Table
 
 from tfgraphopt.report import Report, SegmentReport
+
+if TYPE_CHECKING:
+    from tfgraphopt.explanation import Explanation
 
 
 def segment_table(report: Report) -> Table:
@@ -63,6 +67,31 @@ def verdict_table(report: Report, *, everything: bool = False) -> Table:
         if everything or verdict.status not in ("converted", "simplified"):
             table.add_row(escape(verdict.node), verdict.op, verdict.status, escape(verdict.segment or verdict.reason))
     return table
+
+
+def boundary_table(explanation: Explanation) -> Table:
+    """One row a tensor that crosses between TensorFlow and an engine, the largest first."""
+    table = Table(title="what crosses between TensorFlow and engines")
+    for name, justify in (
+        ("engine", "left"),
+        ("", "left"),
+        ("node", "left"),
+        ("type", "left"),
+        ("bytes", "right"),
+        ("other side", "left"),
+    ):
+        table.add_column(name, justify=justify, overflow="fold")  # type: ignore[arg-type]
+    for each in sorted(explanation.boundaries, key=lambda b: -(b.bytes or 0)):
+        size = "?" if each.bytes is None else f"{each.bytes:,}"
+        others = ", ".join(each.others[:3]) + (f" and {len(each.others) - 3} more" if len(each.others) > 3 else "")
+        word = "reads" if each.direction == "in" else "gives"
+        table.add_row(each.segment, word, escape(each.node), escape(each.type), size, escape(others))
+    return table
+
+
+def advice_lines(report: Report) -> list[str]:
+    """What would make it better, the greatest gain first."""
+    return [f"advice: {a.title}\n        {a.action}" for a in report.advice]
 
 
 def detail_tables(report: Report) -> list[Table]:

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
+import attrs
+
 from tfgraphopt.ir import Graph, Node
 
 Label = str | None
@@ -85,15 +87,42 @@ def _merge_pairs(
     """Merge segments that touch (an edge, or a common operand) where no path through outside nodes joins them."""
     position = {n: i for i, n in enumerate(nodes)}
     group_of = {n: i for i, group in enumerate(groups) for n in group}
+    span = _Span.of(groups, position)
     for one, two in _touching(group_of, before):
         a, b = group_of[one], group_of[two]
         if a == b or label[groups[a][0]] != label[groups[b][0]]:
             continue
-        if not _outside_path({a, b}, groups, group_of, after):
+        if not _outside_path({a, b}, groups, group_of, after, span):
             groups[a] = sorted(groups[a] + groups[b], key=position.__getitem__)
             groups[b] = []
             group_of.update((n, a) for n in groups[a])
+            span = _Span.of(groups, position)
     return sorted((g for g in groups if g), key=lambda g: position[g[0]])
+
+
+@attrs.frozen(slots=True)
+class _Span:
+    """Where a path can still come back to: edges only lead forward, and through a group only back to its first member."""
+
+    position: Mapping[Node, int]
+    least: Sequence[int]
+    """Per position, the first position that a path from there may reach through groups."""
+
+    @classmethod
+    def of(cls, groups: Iterable[Sequence[Node]], position: Mapping[Node, int]) -> _Span:
+        back = list(range(len(position) + 1))
+        for group in groups:
+            if group:
+                back[position[group[-1]]] = min(back[position[group[-1]]], position[group[0]])
+        for index in range(len(position) - 1, -1, -1):
+            back[index] = min(back[index], back[index + 1])
+        for index, first in enumerate(back):
+            back[index] = index if first >= index else back[first]
+        return cls(position, back)
+
+    def is_behind(self, node: Node, last: int) -> bool:
+        """Whether no path from ``node`` comes back to ``last`` or before."""
+        return self.least[self.position[node]] > last
 
 
 def _touching(group_of: Mapping[Node, int], before: Mapping[Node, Sequence[Node]]) -> list[tuple[Node, Node]]:
@@ -111,16 +140,17 @@ def _touching(group_of: Mapping[Node, int], before: Mapping[Node, Sequence[Node]
 
 
 def _outside_path(
-    joined: set[int],
-    groups: Sequence[Sequence[Node]],
-    group_of: Mapping[Node, int],
-    after: Mapping[Node, Sequence[Node]],
-) -> bool:
+    joined: set[int], groups: Sequence[Sequence[Node]], group_of: Mapping[Node, int],
+    after: Mapping[Node, Sequence[Node]], span: _Span,
+) -> bool:  # fmt: skip
     """Whether some path leaves the ``joined`` groups and comes back; another group counts as one node, as it will be."""
+    last = max(span.position[groups[g][-1]] for g in joined)
     stack = [user for g in joined for n in groups[g] for user in after[n] if group_of.get(user) not in joined]
     seen = set(stack)
     while stack:
         node = stack.pop()
+        if span.is_behind(node, last):
+            continue
         group = group_of.get(node)
         for member in (node,) if group is None else groups[group]:
             for user in after[member]:

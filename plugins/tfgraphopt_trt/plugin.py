@@ -9,8 +9,9 @@ import pluggy
 from tfgraphopt.caches import ManagedCache
 from tfgraphopt.diagnosis import Diagnosis
 from tfgraphopt.hookspecs import hookimpl
-from tfgraphopt.ir import OpDef
-from tfgraphopt.passes import Pass
+from tfgraphopt.ir import Graph, OpDef
+from tfgraphopt.passes import Context, Pass
+from tfgraphopt.report import Advice
 from tfgraphopt.rewrite import Pattern
 from tfgraphopt.runtimes import EngineRuntime
 from tfgraphopt_trt import engine_nodes, hookspecs
@@ -101,3 +102,13 @@ def tfgraphopt_diagnoses() -> Iterable[Diagnosis]:
     from tfgraphopt_trt.doctoring import DIAGNOSES
 
     return DIAGNOSES
+
+
+@hookimpl
+def tfgraphopt_advice(step: Pass, graph: Graph, ctx: Context) -> Iterable[Advice] | None:
+    """What would make fewer or larger engines."""
+    if not isinstance(step, Segment):
+        return None
+    from tfgraphopt_trt.advice import advise
+
+    return advise(step, graph, ctx)

@@ -12,7 +12,7 @@ FROZEN = Path(__file__).with_name("public_api.txt")
 MODULES = (
     "tfgraphopt", "tfgraphopt.benchmark", "tfgraphopt.blame", "tfgraphopt.compat.trt_convert", "tfgraphopt.caches",
     "tfgraphopt.config", "tfgraphopt.diagnosis",
-    "tfgraphopt.errors", "tfgraphopt.explaining", "tfgraphopt.gpu_memory",
+    "tfgraphopt.errors", "tfgraphopt.explaining", "tfgraphopt.explanation", "tfgraphopt.gpu_memory",
     "tfgraphopt.hookspecs", "tfgraphopt.instruments", "tfgraphopt.ir", "tfgraphopt.native", "tfgraphopt.passes",
     "tfgraphopt.pipeline", "tfgraphopt.plugins", "tfgraphopt.profiling", "tfgraphopt.report", "tfgraphopt.rewrite", "tfgraphopt.runtime",
     "tfgraphopt.runtimes", "tfgraphopt.verification", "tfgraphopt.testing.cases", "tfgraphopt.testing.compare",

@@ -19,7 +19,7 @@ from tfgraphopt.errors import ConfigError
 
 if TYPE_CHECKING:
     from tfgraphopt.formats.load import LoadedModel
-    from tfgraphopt.optimization import Progress
+    from tfgraphopt.optimization import Progress, Result
     from tfgraphopt.plugins import Tables
 
 EXIT_NO = 3
@@ -91,6 +91,35 @@ def _add_shape_argument(group: argparse._ArgumentGroup) -> None:
         "--shape", action="append", default=[], metavar="INPUT=MIN:OPT:MAX",
         help="shapes of an input, such as x=1x224x224x3:8x224x224x3:32x224x224x3; repeat for more inputs or profiles",
     )  # fmt: skip
+
+
+def add_drawing_arguments(parser: argparse.ArgumentParser) -> None:
+    """``--html``, ``--tensorboard``, ``--netron``."""
+    group = parser.add_argument_group("to look at")
+    group.add_argument(
+        "--html", type=Path, metavar="FILE", help="write a page that explains it all (no network needed)"
+    )
+    group.add_argument(
+        "--tensorboard",
+        type=Path,
+        metavar="DIR",
+        help="write the graphs before and after, for tensorboard --logdir DIR",
+    )
+    group.add_argument(
+        "--netron", type=Path, metavar="DIR", help="write the same graphs as .pb files that Netron opens"
+    )
+
+
+def write_drawings(options: argparse.Namespace, result: Result) -> list[str]:
+    """Write what ``--tensorboard`` and ``--netron`` ask for; returns lines to print."""
+    lines = []
+    if options.tensorboard is not None:
+        runs = result.write_tensorboard(options.tensorboard)
+        lines.append(f"written: runs {', '.join(runs)}; look at them by: tensorboard --logdir {options.tensorboard}")
+    if options.netron is not None:
+        paths = result.write_netron(options.netron)
+        lines.append(f"written: {len(paths)} files for Netron in {options.netron}")
+    return lines
 
 
 def add_json_argument(parser: argparse.ArgumentParser) -> None:

@@ -1,6 +1,7 @@
-"""Say of every node whether an engine computes it, and if not, why. Builds nothing and needs no TensorRT.
+"""Say of every node whether an engine computes it, and if not, why; and what would make it better. Builds nothing, needs no TensorRT.
 
-With ``--rule NAME``, say instead of every node where a rewrite rule could begin whether it fires there, and if not, why.
+With ``--html FILE`` a page is written that shows the graph before and after, and needs no network. With ``--rule NAME``, say instead of
+every node where a rewrite rule could begin whether it fires there, and if not, why.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from tfgraphopt.cli import common
 if TYPE_CHECKING:
     from tfgraphopt.config import Config
     from tfgraphopt.explaining import RuleReport
+    from tfgraphopt.explanation import Explanation
 
 HELP = "every node's verdict and reason"
 
@@ -31,43 +33,61 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--rule", metavar="NAME", help="why this rewrite rule fires or does not (tfgraphopt passes lists rules)"
     )
     parser.add_argument("--all", action="store_true", help="list converted nodes as well")
+    common.add_drawing_arguments(parser)
     common.add_json_argument(parser)
 
 
 def run(options: argparse.Namespace) -> int:
     """Judge the model and print."""
-    from tfgraphopt.formats.load import load_model
-    from tfgraphopt.optimization import optimize_graph_def
-    from tfgraphopt.tables import detail_tables, reason_table, segment_table, summary_lines, verdict_table
+    from tfgraphopt.explanation import explain_graph_def, write_page
 
     config = attrs.evolve(common.config_of(options), engine="none")
     if options.rule:
         return _explain_rule(options, config)
     with common.progress_bar() as progress:
-        model = load_model(Path(options.model), options.outputs, options.signature, options.tags)
+        model = common.load_model(options)
         tables = common.load_plugins(options)
-        report = optimize_graph_def(model.graph_def, model.outputs, config, tables=tables, progress=progress).report
+        found = explain_graph_def(model.graph_def, model.outputs, config, tables=tables, progress=progress)
+        if options.html is not None:
+            progress("writing the page", 0, 1)
+            write_page(found, options.html, Path(options.model).name)
+        written = common.write_drawings(options, found.result)
     if options.json:
-        common.print_json(report.to_json())
-        return 0
-    console = common.console()
-    console.print(segment_table(report))
-    console.print(reason_table(report))
-    console.print(verdict_table(report, everything=options.all))
-    for table in detail_tables(report):
-        console.print(table)
-    for line in summary_lines(report):
-        console.print(line, markup=False, highlight=False)
+        common.print_json(found.to_json())
+    else:
+        _print(found, options, written)
     return 0
+
+
+def _print(found: Explanation, options: argparse.Namespace, written: list[str]) -> None:
+    from tfgraphopt.tables import (
+        advice_lines,
+        boundary_table,
+        detail_tables,
+        reason_table,
+        segment_table,
+        summary_lines,
+        verdict_table,
+    )  # fmt: skip
+
+    console = common.console()
+    console.print(segment_table(found.report))
+    console.print(boundary_table(found))
+    console.print(reason_table(found.report))
+    console.print(verdict_table(found.report, everything=options.all))
+    for table in detail_tables(found.report):
+        console.print(table)
+    written += [f"written: {options.html}"] if options.html is not None else []
+    for line in [*summary_lines(found.report), *advice_lines(found.report), *written]:
+        console.print(line, markup=False, highlight=False)
 
 
 def _explain_rule(options: argparse.Namespace, config: Config) -> int:
     from tfgraphopt.explaining import explain_rule_in
-    from tfgraphopt.formats.load import load_model
 
     with common.progress_bar() as progress:
         progress("loading", 0, 1)
-        model = load_model(Path(options.model), options.outputs, options.signature, options.tags)
+        model = common.load_model(options)
         tables = common.load_plugins(options)
         found = explain_rule_in(model.graph_def, model.outputs, options.rule, config, tables)
     if options.json:

@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 if TYPE_CHECKING:
+    from tfgraphopt.explanation import Watcher
     from tfgraphopt.instruments import Journal, OpCountDiff
+    from tfgraphopt.optimization import Result
     from tfgraphopt.passes import Instrument
 
 
@@ -43,6 +45,8 @@ class Observed:
     counts: OpCountDiff | None
     journal: Journal | None
     journal_path: Path | None
+    watcher: Watcher | None = None
+    page_path: Path | None = None
 
     @classmethod
     def of(cls, options: argparse.Namespace) -> Observed:
@@ -52,8 +56,17 @@ class Observed:
         counts = OpCountDiff() if options.op_counts else None
         journal = Journal() if options.journal else None
         dump = Dump(options.dump) if options.dump else None
-        chosen = [i for i in (counts, journal, dump) if i is not None]
-        return cls((*chosen, Reproducer(options.reproducer or _fresh_path())), counts, journal, options.journal)
+        watcher = _watcher() if options.html else None
+        chosen = [i for i in (counts, journal, dump, watcher) if i is not None]
+        around = (*chosen, Reproducer(options.reproducer or _fresh_path()))
+        return cls(around, counts, journal, options.journal, watcher, options.html)
+
+    def write_page(self, result: Result, title: str) -> None:
+        """Write the page that explains ``result``, when one is asked for."""
+        from tfgraphopt.explanation import write_page
+
+        if self.watcher is not None and self.page_path is not None:
+            write_page(self.watcher.explanation(result), self.page_path, title)
 
     def finish(self) -> dict[str, Any]:
         """Write the journal; what there is to add to a report in JSON."""
@@ -73,6 +86,12 @@ class Observed:
     def lines(self) -> list[str]:
         """What there is to print."""
         return [] if self.counts is None else str(self.counts).splitlines()
+
+
+def _watcher() -> Watcher:
+    from tfgraphopt.explanation import Watcher
+
+    return Watcher()
 
 
 def _fresh_path() -> Path:

@@ -17,6 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     common.add_config_arguments(parser)
     common.add_plugin_arguments(parser)
     parser.add_argument("--report", type=Path, metavar="FILE", help="write the report as JSON")
+    common.add_drawing_arguments(parser)
     common.add_json_argument(parser)
     observing.add_arguments(parser)
 
@@ -40,6 +41,8 @@ def run(options: argparse.Namespace) -> int:
             model.graph_def, model.outputs, config, tables=tables, instruments=observed.instruments, progress=progress
         )  # fmt: skip
         write_atomically(options.output, result.graph_def.SerializeToString())
+        observed.write_page(result, Path(options.model).name)
+        written = common.write_drawings(options, result)
     tree = result.report.to_json() | observed.finish()
     if options.report:
         write_atomically(options.report, json.dumps(tree, indent=2).encode())
@@ -48,7 +51,7 @@ def run(options: argparse.Namespace) -> int:
         return 0
     console = common.console()
     console.print(segment_table(result.report))
-    for line in [*observed.lines(), *summary_lines(result.report)]:
+    for line in [*observed.lines(), *summary_lines(result.report), *written]:
         console.print(line, markup=False, highlight=False)
     console.print(f"written: {options.output}", markup=False, highlight=False)
     return 0

@@ -138,7 +138,8 @@ def _only_input(model: LoadedModel) -> str:
     names: list[str] = [n.name for n in model.graph_def.node if n.op == "Placeholder"]
     if len(names) != 1:
         raise ConfigError("a .npy file is for models with one input", hint=f"this one has {', '.join(names)}: use .npz")
-    return names[0]
+    name: str = names[0]
+    return name
 
 
 def _print_comparison(options: argparse.Namespace, found: Comparison, limits: Limits) -> None:
