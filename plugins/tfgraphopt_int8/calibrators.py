@@ -97,20 +97,42 @@ def _entropy(seen: TensorStatistics, options: Mapping[str, Any]) -> float:
 
     After S. Migacz, "8-bit Inference with TensorRT" (GTC 2017): the reference distribution is the histogram up to the threshold
     with everything above it in its last bin; the candidate has 128 levels, each spread evenly over the bins in it that are not
-    empty. Differences, measured in docs: zeros take no part (they are exact in any range), and the first bin counts as the second
-    does, because a spike next to zero would pull the threshold down.
+    empty. Zeros take no part (they are exact in any range). Spikes are flattened first (option ``flatten``): a constant in the data
+    says nothing of how values spread, and beside one the divergence is small however much is clipped. NVIDIA's own code
+    flattens the first bin only (``"first-bin"``); docs/plugins/int8.md has what that costs.
     """
     histogram = seen.histogram
     assert histogram is not None
-    counts = histogram.weights
-    if options["flatten_first_bin"] and counts.size > 1:
-        counts[0] = counts[1]
+    if options["flatten"] not in _FLATTEN:
+        raise ConfigError(f"the option 'flatten' is one of {', '.join(_FLATTEN)}, not {options['flatten']!r}")
+    counts = _FLATTEN[options["flatten"]](histogram.weights)
     if counts.size <= LEVELS or not counts.any():
         return seen.amax
     thresholds = np.arange(LEVELS, counts.size + 1, max(int(options["stride"]), 1))
     divergences = [_divergence(counts, int(t)) for t in thresholds]
     best = len(divergences) - 1 - int(np.argmin(divergences[::-1]))
     return (float(thresholds[best]) + 0.5) * histogram.width
+
+
+_APART = 3
+"""A constant may lie on the edge of two bins, and rounding may spread it over a third."""
+
+
+def _without_spikes(counts: Floats) -> Floats:
+    """Bins count at most what those three bins away do, or the mean of all that are not empty."""
+    around = np.pad(counts, _APART, mode="reflect") if counts.size > _APART else np.zeros(counts.size + 2 * _APART)
+    near = np.maximum(around[: counts.size], around[2 * _APART :])
+    return np.minimum(counts, np.maximum(near, counts[counts > 0].mean() if counts.any() else 0.0))
+
+
+def _without_first_bin(counts: Floats) -> Floats:
+    counts[:1] = counts[1:2] if counts.size > 1 else counts
+    return counts
+
+
+_FLATTEN: Mapping[str, Callable[[Floats], Floats]] = {
+    "spikes": _without_spikes, "first-bin": _without_first_bin, "none": lambda counts: counts,
+}  # fmt: skip
 
 
 def _divergence(counts: Floats, threshold: int) -> float:
@@ -166,8 +188,6 @@ CALIBRATORS: tuple[Calibrator, ...] = (
     Calibrator("minmax", _minmax, doc="The largest magnitude seen: nothing is clipped."),
     Calibrator("moving-average", _moving_average, doc="The mean over batches of their largest magnitudes."),
     Calibrator("percentile", _percentile, {"percentile": 99.99}, "Clips all but a share of the elements."),
-    Calibrator(
-        "entropy", _entropy, {"stride": 8, "flatten_first_bin": True}, "Loses least information (TensorRT's choice)."
-    ),
+    Calibrator("entropy", _entropy, {"stride": 8, "flatten": "spikes"}, "Loses least information (Kullback-Leibler)."),
     Calibrator("mse", _mse, {"candidates": 256}, "Changes the tensor least in the mean square."),
 )

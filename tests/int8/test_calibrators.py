@@ -71,7 +71,19 @@ def test_entropy_does_not_cut_what_a_spike_of_zeros_hides() -> None:
     assert amax_of("entropy", DATA["relu"]) > 0.9 * DATA["relu"].max()
     spiked = np.concatenate([DATA["normal"], np.full(400_000, 1e-6, np.float32)])
     assert amax_of("entropy", spiked) > 3
-    assert amax_of("entropy", spiked, flatten_first_bin=False) < 0.8 * amax_of("entropy", spiked)
+    assert amax_of("entropy", spiked, flatten="none") < 0.8 * amax_of("entropy", spiked)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_entropy_does_not_hide_what_it_clips_behind_a_spike(seed: int) -> None:
+    """A constant background, one value a channel: the published rule adds the tail to a spike and cuts a tenth or more."""
+    rng = np.random.default_rng(seed)
+    background = np.repeat(rng.uniform(0.02, 0.5, 12), 8000)
+    data = np.concatenate([background, np.abs(rng.normal(size=20_000) * 1.5), [6.2]]).astype(np.float32)
+    seen = TensorStatistics.of(data)
+    assert seen.clipped(amax_of("entropy", data)) < 0.01
+    assert seen.clipped(amax_of("entropy", data, flatten="first-bin")) > 0.1
+    assert seen.clipped(onnxruntime_range(data, "entropy", 2049)) < 0.01  # its candidate's last bins are next to empty
 
 
 def test_entropy_clips_outliers() -> None:
@@ -102,7 +114,14 @@ def test_entropy_is_the_published_algorithm(data: str) -> None:
     seen = TensorStatistics.of(DATA[data])
     assert seen.histogram is not None
     expected = published_entropy(np.abs(DATA[data].astype(np.float64)), 2.0**seen.histogram.exponent)
-    assert amax_of("entropy", DATA[data]) == pytest.approx(min(expected, seen.amax))
+    assert amax_of("entropy", DATA[data], flatten="first-bin") == pytest.approx(min(expected, seen.amax))
+
+
+@pytest.mark.parametrize("data", ["normal", "relu", "outliers"])
+def test_flattening_spikes_changes_little_where_there_are_none(data: str) -> None:
+    assert amax_of("entropy", DATA[data]) == pytest.approx(
+        amax_of("entropy", DATA[data], flatten="first-bin"), rel=0.05
+    )
 
 
 def onnxruntime_range(data: Any, method: str, bins: int, percentile: float = 99.0) -> float:
@@ -168,6 +187,8 @@ def test_what_is_refused() -> None:
         range_of("conv", TensorStatistics.of([np.nan, np.inf, -np.inf, 1]), minmax)
     with pytest.raises(ConfigError, match="has no option bins"):
         range_of("conv", TensorStatistics.of([1.0]), minmax, {"bins": 3})
+    with pytest.raises(ConfigError, match="one of spikes, first-bin, none"):
+        range_of("conv", TensorStatistics.of(DATA["normal"]), BY_NAME["entropy"], {"flatten": "all"})
 
 
 def test_a_third_partys_calibrator_is_never_above_what_was_seen() -> None:

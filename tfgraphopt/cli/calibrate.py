@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,7 +12,6 @@ from tfgraphopt.cli import common
 from tfgraphopt.errors import ConfigError
 
 if TYPE_CHECKING:
-    from tfgraphopt.cli.feeds import Array
     from tfgraphopt.config import Config
 
 HELP = "record ranges of tensors on data, for INT8"
@@ -23,13 +21,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     parser.add_argument("model", nargs="?", default="", help=common.MODEL)
     parser.add_argument(
-        "data", nargs="*", help=".npz files (an array for every input) or .npy files (of the only input)"
-    )
+        "data", nargs="*",
+        help=".npz files (an array for every input), .npy files (of the only input), .tfrecord files (tf.train.Example with a "
+        "feature for every input; bytes are encoded images), or folders of images",
+    )  # fmt: skip
     parser.add_argument("-o", "--output", required=True, type=Path, help="where the statistics go (.json)")
     parser.add_argument(
         "--merge", nargs="+", default=[], type=Path, metavar="FILE", help="add up these statistics instead"
     )
     parser.add_argument("--batch", type=int, default=8, metavar="N", help="samples a batch (default: %(default)s)")
+    parser.add_argument(
+        "--pixels", nargs=2, type=float, default=(0.0, 1.0), metavar=("MEAN", "SCALE"),
+        help="images are fed as (pixel - MEAN) * SCALE, pixels 0 to 255 (default: 0 1)",
+    )  # fmt: skip
     parser.add_argument("--samples", type=int, metavar="N", help="samples at most")
     parser.add_argument(
         "--all", action="store_true", help="use all the data, also when the ranges do not move any more"
@@ -64,6 +68,7 @@ def run(options: argparse.Namespace) -> int:
 
 def _calibrate(options: argparse.Namespace) -> None:
     from tfgraphopt.calibration import CalibrationRequest, calibration_of
+    from tfgraphopt.cli.samples import Pixels, batches_of, inputs_of
     from tfgraphopt.formats.load import load_model
 
     if not options.model or not options.data:
@@ -73,7 +78,8 @@ def _calibrate(options: argparse.Namespace) -> None:
         model = load_model(Path(options.model), options.outputs, options.signature, options.tags)
         given = common.config_of(options)
         config = attrs.evolve(given, precision="int8", options={**given.options, "int8": _int8_options(options, given)})
-        batches = batches_of([Path(p) for p in options.data], options.batch)
+        paths, pixels = [Path(p) for p in options.data], Pixels(*options.pixels)
+        batches = batches_of(paths, options.batch, inputs_of(model.graph_def, model.outputs), pixels)
         calibration_of(tables).calibrate(
             CalibrationRequest(model.graph_def, model.outputs, config, tables, batches, progress)
         )
@@ -91,35 +97,3 @@ def _int8_options(options: argparse.Namespace, given: Config) -> dict[str, objec
     if options.resume:
         found["resume"] = options.output
     return found
-
-
-def batches_of(paths: Sequence[Path], size: int) -> Iterator[dict[str, Array] | Array]:
-    """The arrays of files, cut along their first axis into batches of ``size``; the last of a file may be short.
-
-    Raises:
-        ConfigError: a file holds no arrays, or arrays of different lengths.
-    """
-    for path in paths:
-        arrays = _read(path)
-        lengths = {a.shape[0] if a.ndim else 1 for a in arrays.values()}
-        if len(lengths) != 1:
-            raise ConfigError(f"the arrays of {path} have different numbers of samples: {sorted(lengths)}")
-        for start in range(0, lengths.pop(), size):
-            part = {n: a[start : start + size] if a.ndim else a for n, a in arrays.items()}
-            yield part[""] if "" in part else part
-
-
-def _read(path: Path) -> dict[str, Array]:
-    """Arrays by input name; the name of a ``.npy`` file's array is empty."""
-    import numpy as np
-
-    from tfgraphopt.cli.feeds import read_feeds
-
-    if path.suffix != ".npy":
-        return read_feeds(path)
-    try:
-        return {"": np.load(path, allow_pickle=False)}
-    except (OSError, ValueError, EOFError) as error:
-        raise ConfigError(
-            f"{path} holds no array", why=str(error), hint="write it with numpy.save(path, array)"
-        ) from error
