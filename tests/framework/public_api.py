@@ -18,6 +18,7 @@ MODULES = (
     "tfgraphopt.runtimes", "tfgraphopt.verification", "tfgraphopt.testing.cases", "tfgraphopt.testing.compare",
     "tfgraphopt.testing.contracts", "tfgraphopt.testing.growing", "tfgraphopt.testing.numbers",
     "tfgraphopt.testing.op_makers", "tfgraphopt.testing.pytest_plugin", "tfgraphopt.testing.strategies",
+    "tfgraphopt_int8", "tfgraphopt_int8.testing",
     "tfgraphopt_layout", "tfgraphopt_layout.testing", "tfgraphopt_pycuda", "tfgraphopt_trt.advisors", "tfgraphopt_trt.builder",
     "tfgraphopt_trt.converter", "tfgraphopt_trt.hookspecs", "tfgraphopt_trt.layerdef", "tfgraphopt_trt.meaning",
     "tfgraphopt_trt.tensorrt_runtime",

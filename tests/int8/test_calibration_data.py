@@ -196,7 +196,7 @@ def seen_by_command(graph_def: Any, tmp_path: Path, *arguments: str) -> Statisti
 
 
 def record_of(**features: Any) -> bytes:
-    kinds = {
+    kinds: dict[type, Any] = {
         bytes: lambda v: tf.train.Feature(bytes_list=tf.train.BytesList(value=[v])),
         list: lambda v: tf.train.Feature(float_list=tf.train.FloatList(value=v)),
     }
@@ -232,7 +232,7 @@ def batches_read(path: Path, graph_def: Any, size: int = 4, mean: float = 0.0, s
     from tfgraphopt.cli.samples import Pixels, batches_of, inputs_of
 
     inputs = inputs_of(graph_def, ["y"])
-    return [b["image"] for b in batches_of([path], size, inputs, Pixels(mean, scale))]  # type: ignore[call-overload]
+    return [b["image"] for b in batches_of([path], size, inputs, Pixels(mean, scale))]
 
 
 def test_folders_of_images_become_what_the_model_takes(tmp_path: Path) -> None:

@@ -31,9 +31,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--batch", type=int, default=8, metavar="N", help="samples a batch (default: %(default)s)")
     parser.add_argument(
-        "--pixels", nargs=2, type=float, default=(0.0, 1.0), metavar=("MEAN", "SCALE"),
-        help="images are fed as (pixel - MEAN) * SCALE, pixels 0 to 255 (default: 0 1)",
+        "--pixel-mean", type=float, default=0.0, metavar="X",
+        help="images are fed as (pixel - mean) * scale, pixels 0 to 255 (default: %(default)s)",
     )  # fmt: skip
+    parser.add_argument("--pixel-scale", type=float, default=1.0, metavar="X", help="default: %(default)s")
     parser.add_argument("--samples", type=int, metavar="N", help="samples at most")
     parser.add_argument(
         "--all", action="store_true", help="use all the data, also when the ranges do not move any more"
@@ -78,7 +79,7 @@ def _calibrate(options: argparse.Namespace) -> None:
         model = load_model(Path(options.model), options.outputs, options.signature, options.tags)
         given = common.config_of(options)
         config = attrs.evolve(given, precision="int8", options={**given.options, "int8": _int8_options(options, given)})
-        paths, pixels = [Path(p) for p in options.data], Pixels(*options.pixels)
+        paths, pixels = [Path(p) for p in options.data], Pixels(options.pixel_mean, options.pixel_scale)
         batches = batches_of(paths, options.batch, inputs_of(model.graph_def, model.outputs), pixels)
         calibration_of(tables).calibrate(
             CalibrationRequest(model.graph_def, model.outputs, config, tables, batches, progress)

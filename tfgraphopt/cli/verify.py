@@ -126,11 +126,12 @@ def _compare(options: argparse.Namespace) -> int:
 
 
 def _batches(options: argparse.Namespace, model: LoadedModel) -> Iterable[Mapping[str, Array]]:
-    from tfgraphopt.cli.calibrate import batches_of
+    from tfgraphopt.cli.samples import batches_of, inputs_of
 
     if not options.data:
         return [_feeds(options, model)]
-    given = batches_of(options.data, options.batch or sys.maxsize)
+    inputs = inputs_of(model.graph_def, model.outputs)
+    given = batches_of(options.data, options.batch or sys.maxsize, inputs)
     return (b if isinstance(b, Mapping) else {_only_input(model): b} for b in given)
 
 
