@@ -57,8 +57,7 @@ class Int8(Pass):
         ctx.facts[REST] = rest_of(ctx, settings)
         own_ranges = tidy(graph)
         _say_widened(graph, ctx)
-        rules: Sequence[QuantRule] = ctx.tables.items(RULES_HOOK)
-        sites = find_sites(graph, ctx.tables.table(LAYERS_HOOK), rules, settings)
+        sites = find_sites(graph, ctx.tables.table(LAYERS_HOOK), rules_of(ctx), settings)
         sources = Sources.of(graph, ctx)
         if PLANNING in ctx.facts:
             ctx.facts[PLANNING][graph.name] = [name for v in sites.values if (name := sources.tensor_of(v)) is not None]
@@ -86,6 +85,13 @@ def _uncalibrated(graph: Graph) -> ConfigError:
         why="the model has no quantisation of its own, and there are no calibration statistics",
         hint="pass calibration_data, or statistics that `tfgraphopt calibrate` wrote (options={'int8': {'statistics': ...}})",
     )  # fmt: skip
+
+
+def rules_of(ctx: Context) -> Sequence[QuantRule]:
+    """The rules for the kind of engine that is built (TensorRT where none is)."""
+    kind = chosen_kind(ctx).name
+    rules: Sequence[QuantRule] = ctx.tables.items(RULES_HOOK)
+    return [r for r in rules if not r.engines or kind in r.engines]
 
 
 def rest_of(ctx: Context, settings: Settings) -> str:

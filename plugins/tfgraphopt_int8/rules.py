@@ -36,11 +36,13 @@ class QuantRule:
         name: unique, kebab-case; what plans name as the origin of a decision.
         check: ``check(layer, weights)`` gives the reason to leave ``layer``, whose constant input is number ``weights``, or None.
         ops: the layers that it looks at; ``("*",)`` for all weighted ones.
+        engines: the kinds of engines that it is for; none for all.
     """
 
     name: str
     check: Callable[[Node, int], str | None]
     ops: tuple[str, ...] = (ANY_LAYER,)
+    engines: tuple[str, ...] = ()
     overrides: str = ""
 
 
@@ -130,9 +132,18 @@ def _matrix(dims: tuple[int, ...], turned: bool) -> tuple[int, int]:
     return (dims[-1], dims[-2]) if turned else (dims[-2], dims[-1])
 
 
+# -- layers without integer kernels --------------------------------------------------------------------------------------
+
+
+def _deconvolution_in_tensorrt(node: Node, weights: int) -> str | None:
+    """Of kernels 2 to 4, strides 1 and 2, 16 to 64 channels, the layer table of TensorRT for RTX 1.7 shows none that reads Int8."""
+    return "TensorRT for RTX makes no integer kernels of deconvolutions; the option force quantises it for another TensorRT"
+
+
 RULES: tuple[QuantRule, ...] = (
     QuantRule("small-convolution", _small_convolution, ("trt.convolution", "trt.deconvolution")),
     QuantRule("small-product", _small_product, ("trt.matrix_multiply",)),
+    QuantRule("deconvolution-kernels", _deconvolution_in_tensorrt, ("trt.deconvolution",), ("tensorrt",)),
 )
 
 Layers = Mapping[str, WeightedLayer]

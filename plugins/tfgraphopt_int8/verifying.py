@@ -16,7 +16,7 @@ from tfgraphopt.passes import Context, PassManager
 from tfgraphopt.report import Report
 from tfgraphopt.verification import Culprit, Errors, Verification, VerifyRequest
 from tfgraphopt_int8.calibrating import CALIBRATION, until_int8
-from tfgraphopt_int8.int8 import LAYERS_HOOK, PLANNING, RULES_HOOK, Ranges, calibrator_of, quantise, rest_of
+from tfgraphopt_int8.int8 import LAYERS_HOOK, PLANNING, Ranges, calibrator_of, quantise, rest_of, rules_of
 from tfgraphopt_int8.plan import Int8Plan, TensorPlan, summary
 from tfgraphopt_int8.qat import has_own_ranges
 from tfgraphopt_int8.settings import Settings
@@ -76,7 +76,7 @@ def _known_ranges(ctx: Context, settings: Settings) -> dict[str, dict[str, Tenso
     found = {}
     for name, body in ctx.module.lowered.items():
         ranges = Ranges(settings, calibrator_of(ctx.tables, settings), Sources.of(body, ctx))
-        sites = find_sites(body, ctx.tables.table(LAYERS_HOOK), ctx.tables.items(RULES_HOOK), settings)
+        sites = find_sites(body, ctx.tables.table(LAYERS_HOOK), rules_of(ctx), settings)
         found[name] = {v.name: ranges.of(v) for v in sites.values} if ranges.is_known else {}
     return found
 
@@ -103,7 +103,7 @@ class _Quantiser:
     def quantised(self, body: Graph, left: Keys = frozenset(), only: str | None = None) -> tuple[Graph, Int8Plan]:
         """A copy of ``body`` with all that can be quantised, except the layers ``left``; or with one layer alone."""
         made = copied(body)
-        sites = find_sites(made, self.ctx.tables.table(LAYERS_HOOK), self.ctx.tables.items(RULES_HOOK), self.settings)
+        sites = find_sites(made, self.ctx.tables.table(LAYERS_HOOK), rules_of(self.ctx), self.settings)
         chosen = tuple(u for u in sites.uses if (body.name, u.node.name) not in left and only in (None, u.node.name))
         residuals = () if only is not None else sites.residuals
         wanted = Sites(sites.layers, chosen, residuals)

@@ -116,6 +116,50 @@ def branches() -> Any:
     return graph.as_graph_def()
 
 
+def upscaling() -> Any:
+    """A depthwise convolution, a transposed one, a product with transposed weights, layer normalisation, softmax."""
+    depthwise = (RNG.normal(size=(3, 3, 16, 1)) / 3).astype(np.float32)
+    transposed = (RNG.normal(size=(2, 2, 32, 16)) / 8).astype(np.float32)
+    dense = (RNG.normal(size=(48, 32)) / 6).astype(np.float32)
+    with tf.Graph().as_default() as graph:
+        x = tf.compat.v1.placeholder(tf.float32, [None, 8, 8, 16], name="x")
+        h = tf.nn.relu(tf.nn.depthwise_conv2d(x, depthwise, [1, 1, 1, 1], "SAME"), name="relu")
+        batch = tf.shape(h)[0]
+        up = tf.nn.conv2d_transpose(h, transposed, tf.stack([batch, 16, 16, 32]), 2, "SAME", name="up")
+        mean, variance = tf.nn.moments(up, [-1], keepdims=True)
+        normal = tf.multiply(up - mean, tf.math.rsqrt(variance + 1e-5), name="normal")
+        tokens = tf.reshape(normal, [-1, 256, 32])
+        y = tf.matmul(tf.reshape(tokens, [-1, 32]), dense, transpose_b=True, name="dense")
+        tf.nn.softmax(y, name="y")
+    return graph.as_graph_def()
+
+
+def test_depthwise_transposed_and_dense_layers_have_a_scale_per_output_channel() -> None:
+    result = quantised(upscaling(), ["y"], [images()], force=["op=trt.deconvolution"])
+    body, found = body_of(result), {}
+    for node in body:
+        if node.op in ("trt.convolution", "trt.deconvolution", "trt.matrix_multiply"):
+            dequantize = node.inputs[1].producer
+            assert dequantize is not None
+            assert dequantize.op == "trt.dequantize"
+            axis: Any = dequantize.attrs["axis"]
+            found[node.op] = (axis, dequantize.inputs[1].shape.static())
+    assert found["trt.convolution"] == (0, (16,))
+    assert found["trt.deconvolution"] == (1, (32,))
+    assert found["trt.matrix_multiply"][1] == (48,)
+    weighted = {"trt.convolution", "trt.deconvolution", "trt.matrix_multiply"}
+    assert {op for ops in readers(body).values() for op in ops} <= {*weighted, "trt.reshape"}, (
+        "normalisation and softmax stay"
+    )
+
+
+def test_deconvolutions_are_left_where_no_integer_kernels_are_made_of_them() -> None:
+    (left,) = [p for n, p in plan_of(quantised(upscaling(), ["y"], [images()]))["layers"].items() if "up" in n]
+    assert (left["quantised"], left["origin"]) == (False, "rule:deconvolution-kernels")
+    made = quantised(upscaling(), ["y"], [images()], engine="openvino")
+    assert all(p["quantised"] for p in plan_of(made)["layers"].values())
+
+
 def test_one_scale_over_concatenation_and_pooling() -> None:
     graph_def = branches()
     result = quantised(graph_def, ["y"], [images()], force=["few*"])
@@ -262,7 +306,7 @@ def test_on_architectures(name: str) -> None:
 
 
 @pytest.mark.parametrize("rest", ["fp16", "fp32", "bf16"])
-@pytest.mark.parametrize("graph", [small_graph, branches])
+@pytest.mark.parametrize("graph", [small_graph, branches, upscaling])
 def test_the_builder_makes_integer_kernels_of_every_planned_layer(graph: Any, rest: str) -> None:
     result = quantised(graph(), ["y"], [images()], rest=rest, engine="tensorrt")
     (segment,) = result.report.segments.values()
