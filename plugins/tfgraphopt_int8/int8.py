@@ -20,7 +20,7 @@ from tfgraphopt_int8.rules import QuantRule
 from tfgraphopt_int8.settings import Settings
 from tfgraphopt_int8.sites import LayerPlan, Sites, Use, find_sites, shared_scales
 from tfgraphopt_int8.sources import Sources
-from tfgraphopt_int8.weights import scales_of
+from tfgraphopt_int8.weights import Form, scales_of
 from tfgraphopt_trt.engine_kinds import chosen_kind
 from tfgraphopt_trt.engine_nodes import OPS, body_of
 
@@ -67,7 +67,7 @@ class Int8(Pass):
             sites = attrs.evolve(sites, uses=(), residuals=())
         elif not ranges.is_known and sites.uses:
             raise _uncalibrated(graph)
-        plan = quantise(graph, sites, ranges, rest_of(ctx, settings))
+        plan = quantise(graph, sites, ranges, form_of(ctx, settings))
         ctx.facts.setdefault(PLANS, {})[graph.name] = plan
         _record(graph, plan, ctx, ranges.calibrator.name)
 
@@ -99,6 +99,11 @@ def rest_of(ctx: Context, settings: Settings) -> str:
     if settings.rest is not None:
         return settings.rest
     return "fp16" if ctx.config.engine == "none" or chosen_kind(ctx).name == "tensorrt" else "fp32"
+
+
+def form_of(ctx: Context, settings: Settings) -> Form:
+    """How the engine that is built wants numbers."""
+    return Form(rest_of(ctx, settings), chosen_kind(ctx).int8_weights)
 
 
 def calibrator_of(tables: Tables, settings: Settings) -> Calibrator:
@@ -145,18 +150,18 @@ class Ranges:
         return TensorPlan(name, amax, clipped=seen.clipped(amax), reason="" if amax else f"{name} was zero on all data")
 
 
-def quantise(graph: Graph, sites: Sites, ranges: KnowsRanges, rest: str) -> Int8Plan:
+def quantise(graph: Graph, sites: Sites, ranges: KnowsRanges, form: Form) -> Int8Plan:
     """Place the layers for every site of ``graph`` whose range is known; the plan says what became of each."""
     tensors = {value: ranges.of(value) for value in sites.values}
     for group in shared_scales(graph, sites.values):
-        _share(group, tensors, rest)
+        _share(group, tensors, form.rest)
     chosen = [u for u in sites.uses if tensors[u.value].scale is not None]
     done = {u.node for u in chosen}
     chosen += _residuals(sites, tensors, done)
     layers = {name: _final(name, plan, sites.uses, tensors) for name, plan in sites.layers.items()}
     used = {u.value: tensors[u.value] for u in chosen}
     names = {v.name: t for v, t in tensors.items() if v in used or t.scale is None}
-    place(graph, chosen, {v: t.scale for v, t in used.items() if t.scale is not None}, rest)
+    place(graph, chosen, {v: t.scale for v, t in used.items() if t.scale is not None}, form)
     return Int8Plan(layers, names)
 
 

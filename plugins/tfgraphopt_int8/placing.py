@@ -8,12 +8,12 @@ import numpy as np
 
 from tfgraphopt.ir import DType, Graph, Node, Tensor, Value, constant_of
 from tfgraphopt_int8.sites import DEQUANTIZE, QUANTIZE, Use
-from tfgraphopt_int8.weights import quantised
+from tfgraphopt_int8.weights import Form, quantised
 
 CONSTANT = "trt.constant"
 
 
-def place(graph: Graph, uses: Iterable[Use], scales: Mapping[Value, float], rest: str) -> None:
+def place(graph: Graph, uses: Iterable[Use], scales: Mapping[Value, float], form: Form) -> None:
     """Let every use read its activation through a quantize and a dequantize layer, and its weights through a dequantize layer.
 
     Layers that read one activation share the pair; ``scales`` has the step of each activation.
@@ -25,7 +25,7 @@ def place(graph: Graph, uses: Iterable[Use], scales: Mapping[Value, float], rest
             pairs[value] = _pair(graph, value, scales[value])
         use.node.set_input(use.operand, pairs[value])
         if use.weights is not None:
-            _weights(graph, use.node, *use.weights, rest)
+            _weights(graph, use.node, *use.weights, form)
 
 
 def _pair(graph: Graph, value: Value, scale: float) -> Value:
@@ -42,10 +42,10 @@ def _pair(graph: Graph, value: Value, scale: float) -> Value:
     return graph.add(DEQUANTIZE, [whole.output, step], name=f"{name}/dequantize", before=before, origin=origin).output
 
 
-def _weights(graph: Graph, node: Node, index: int, axis: int, rest: str) -> None:
+def _weights(graph: Graph, node: Node, index: int, axis: int, form: Form) -> None:
     tensor = constant_of(node.inputs[index])
     assert tensor is not None
-    whole, scales = quantised(tensor, axis, rest, node)
+    whole, scales = quantised(tensor, axis, form, node)
     name = f"{node.name}/weights"
     number = graph.add(CONSTANT, [], {"value": whole}, name=name, before=node, origin=node.origin).output
     step = graph.add(CONSTANT, [], {"value": scales}, name=f"{name}/scale", before=node, origin=node.origin).output

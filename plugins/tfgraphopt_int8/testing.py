@@ -51,7 +51,7 @@ def calibrator_contract(
 ) -> Test:
     """A test of the laws of a calibrator.
 
-    Laws: the range is above zero and not above the largest magnitude (to a bin of the histogram); asking again gives the same;
+    Laws: the range is above zero and not above the largest magnitude (to two bins of the histogram); asking again gives the same;
     neither the order of the data nor signs matter; data scaled by a power of two has a range scaled by it; options are known by
     their defaults.
     """
@@ -62,7 +62,7 @@ def calibrator_contract(
         amax = calibrator.amax(seen, {**calibrator.options, **(options or {})})
         assert math.isfinite(amax), f"{calibrator.name} chooses {amax}"
         width = seen.histogram.width if seen.histogram is not None else 0.0
-        assert 0 < amax <= seen.amax + width, (
+        assert 0 < amax <= seen.amax + 2 * width, (
             f"{calibrator.name} chooses {amax} where the largest magnitude is {seen.amax}"
         )
         amax = range_of("x", seen, calibrator, options)

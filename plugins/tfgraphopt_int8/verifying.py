@@ -16,12 +16,13 @@ from tfgraphopt.passes import Context, PassManager
 from tfgraphopt.report import Report
 from tfgraphopt.verification import Culprit, Errors, Verification, VerifyRequest
 from tfgraphopt_int8.calibrating import CALIBRATION, until_int8
-from tfgraphopt_int8.int8 import LAYERS_HOOK, PLANNING, Ranges, calibrator_of, quantise, rest_of, rules_of
+from tfgraphopt_int8.int8 import LAYERS_HOOK, PLANNING, Ranges, calibrator_of, form_of, quantise, rules_of
 from tfgraphopt_int8.plan import Int8Plan, TensorPlan, summary
 from tfgraphopt_int8.qat import has_own_ranges
 from tfgraphopt_int8.settings import Settings
 from tfgraphopt_int8.sites import Sites, find_sites
 from tfgraphopt_int8.sources import Sources
+from tfgraphopt_int8.weights import Form
 from tfgraphopt_precision.culprits import smallest
 from tfgraphopt_precision.model import Model, SegmentPlace, run, session, take_apart
 from tfgraphopt_precision.rewriting import copied
@@ -47,7 +48,7 @@ def verify(request: VerifyRequest) -> Verification | None:
     feeds = {name if ":" in name else f"{name}:0": array for name, array in request.feeds.items()}
     expected = run(session(request.graph_def), [o if ":" in o else f"{o}:0" for o in request.outputs], feeds)
     truth = dict(zip(request.outputs, expected, strict=True))
-    quantiser = _Quantiser(ctx, Settings.of(request.config), ranges, rest_of(ctx, Settings.of(request.config)))
+    quantiser = _Quantiser(ctx, Settings.of(request.config), ranges, form_of(ctx, Settings.of(request.config)))
     return _Verifier(request, model, quantiser, truth).verification(notes)
 
 
@@ -98,7 +99,7 @@ class _Quantiser:
     ctx: Context
     settings: Settings
     ranges: Mapping[str, Mapping[str, TensorPlan]]
-    rest: str
+    form: Form
 
     def quantised(self, body: Graph, left: Keys = frozenset(), only: str | None = None) -> tuple[Graph, Int8Plan]:
         """A copy of ``body`` with all that can be quantised, except the layers ``left``; or with one layer alone."""
@@ -107,7 +108,7 @@ class _Quantiser:
         chosen = tuple(u for u in sites.uses if (body.name, u.node.name) not in left and only in (None, u.node.name))
         residuals = () if only is not None else sites.residuals
         wanted = Sites(sites.layers, chosen, residuals)
-        return made, quantise(made, wanted, _Named(self.ranges[body.name]), self.rest)
+        return made, quantise(made, wanted, _Named(self.ranges[body.name]), self.form)
 
 
 @attrs.frozen(slots=True)

@@ -14,6 +14,7 @@ from tfgraphopt.plugins import Tables
 from tfgraphopt.runtimes import EngineRuntime
 from tfgraphopt_openvino import hookspecs, openvino_api
 from tfgraphopt_openvino.build import NAME, BuildOpenVino
+from tfgraphopt_openvino.layers.quantisation import INT8_WEIGHTS
 from tfgraphopt_openvino.mapping import OpenVinoLayer
 from tfgraphopt_openvino.rules import LAYER_RULES, SEGMENT_RULES
 from tfgraphopt_trt.hookspecs import EngineKind, LayerRule, SegmentRule
@@ -33,8 +34,11 @@ def tfgraphopt_passes() -> Iterable[type[Pass]]:
 
 @hookimpl(optionalhook=True)
 def tfgraphopt_trt_engines() -> Iterable[EngineKind]:
-    """OpenVINO on the CPU."""
-    return [EngineKind(NAME, "TfgraphoptEngineOp", NAME, openvino_api.unusable, device="/device:CPU:0", rank=20)]
+    """OpenVINO on the CPU. Without VNNI its integer kernels add pairs of products in 16 bits."""
+    kind = EngineKind(
+        NAME, "TfgraphoptEngineOp", NAME, openvino_api.unusable, device="/device:CPU:0", rank=20, int8_weights=INT8_WEIGHTS
+    )  # fmt: skip
+    return [kind]
 
 
 @hookimpl(optionalhook=True)

@@ -1,10 +1,12 @@
-"""CPU latency side by side: plain TensorFlow, the optimised graph inside TensorFlow (OpenVINO engines), and OpenVINO alone.
+"""CPU latency side by side: plain TensorFlow, OpenVINO engines inside TensorFlow in FP32 and INT8, and OpenVINO alone.
 
-``python -m benchmarks.cpu [MODEL ...] [--batches 1 8] [--repeats 15]`` with ``tests`` on the path. One process and one run a
-model: the versions take turns, so that whatever else the machine does hits all of them; the table shows medians. OpenVINO alone
+``python tests/benchmarks/cpu.py [MODEL ...] [--batches 1 8] [--repeats 15] [--precisions fp32 int8]``. One process, one table; the
+versions of a model take turns, so that whatever else the machine does hits all of them; the table shows medians. OpenVINO alone
 reads the original frozen graph with its own TensorFlow frontend, is compiled for exactly the batch it runs and with the same
 properties as our engines, and reads and writes its caller's memory. A call of a TensorFlow session that only hands its inputs
-through is measured as well: what a graph inside TensorFlow costs before anything is computed.
+through is measured as well: what a graph inside TensorFlow costs before anything is computed. INT8 is calibrated on other inputs
+than those that are timed; the weights of keras.applications are random, so its error says little. BERT-base is an encoder of BERT's
+dimensions (12 layers, hidden size 768, 128 tokens) with random weights.
 """
 
 from __future__ import annotations
@@ -15,39 +17,58 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
+if not __package__:  # run as a script: the tests' packages are beside its own
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
 import attrs
 import numpy as np
+from precision import encoder
 from rich.console import Console
 from rich.table import Table
 
 import tfgraphopt as tgo
+import tfgraphopt.runtime
+from tfgraphopt.errors import ConfigError
 from tfgraphopt.graphdef import export_graph_def
 from tfgraphopt_openvino.build import properties
 from zoo import keras_models, pretrained
-from zoo.frozen import Array, FrozenModel
+from zoo.frozen import Array, FrozenModel, Input
 
-MODELS = ("ResNet50", "MobileNetV2", "EfficientNetB0", "ConvNeXtTiny", "PNet", "RNet", "ONet", "BasicPitch")
-"""BERT-base is missing: the zoo has no generator for it."""
+BERT = "BERT-base"
+MODELS = ("ResNet50", "MobileNetV2", "EfficientNetB0", "ConvNeXtTiny", BERT, "PNet", "RNet", "ONet", "BasicPitch")
+PRECISIONS = ("fp32", "int8")
+_TOKENS, _VOCABULARY = 128, 30522
 
 Call = Callable[[], object]
+Session = Callable[[Sequence[Array]], Sequence[Array]]
 
 
 @attrs.frozen
 class Measured:
-    """Median seconds of the versions on one batch size, and the largest relative error of ours."""
+    """Median seconds of the versions on one batch size; of our own by precision, with the largest relative error of each."""
 
     model: str
     batch: int
     tensorflow: float
-    ours: float
     openvino: float
     empty: float
-    error: float
-    engines: str
+    ours: Mapping[str, float]
+    errors: Mapping[str, float]
+    engines: Mapping[str, str]
+
+
+@attrs.frozen(eq=False)
+class Encoder(FrozenModel):
+    """An encoder of BERT-base's dimensions."""
+
+    def feeds(self, batch: int, seed: int = 0) -> dict[str, Array]:
+        """Token ids and a mask."""
+        return encoder.encoder_feeds(batch, _TOKENS, _VOCABULARY, seed + 1)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -56,50 +77,71 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("models", nargs="*", default=MODELS, metavar="MODEL", help=f"of {', '.join(MODELS)}")
     parser.add_argument("--batches", type=int, nargs="+", default=[1, 8])
     parser.add_argument("--repeats", type=int, default=15, help="runs of each version")
+    parser.add_argument("--precisions", nargs="+", choices=PRECISIONS, default=PRECISIONS)
     options = parser.parse_args(arguments)
-    rows = [row for name in options.models for row in measure(name, options.batches, options.repeats)]
-    console = Console(width=None if sys.stdout.isatty() else 130)
-    console.print(table(rows))
+    console = Console(width=None if sys.stdout.isatty() else 160)
+    rows: list[Measured] = []
+    for name in options.models:
+        rows += measure(name, options.batches, options.repeats, options.precisions)
+        print(f"{name}: done", file=sys.stderr, flush=True)
+    console.print(table(rows, options.precisions))
     return 0
 
 
 def build(name: str) -> FrozenModel:
-    """A frozen model of the zoo."""
+    """A frozen model of the zoo, or the encoder."""
+    if name == BERT:
+        graph_def, outputs = encoder.encoder(12, 768, 12, _TOKENS, _VOCABULARY)
+        inputs = (Input("ids", "int32", (None, _TOKENS)), Input("mask", "float32", (None, _TOKENS)))
+        return Encoder(name, graph_def, inputs, outputs)
     return pretrained.build(name) if name in pretrained.NAMES else keras_models.build(name)
 
 
-def measure(name: str, batches: Sequence[int], repeats: int) -> list[Measured]:
+def measure(name: str, batches: Sequence[int], repeats: int, precisions: Sequence[str]) -> list[Measured]:
     """Measure one model."""
     model = build(name)
     feeds = {batch: [model.feeds(batch)[i.name] for i in model.inputs] for batch in batches}
-    result = _optimise(model, feeds)
-    import tfgraphopt.runtime
-
-    original, optimised = _session(model, model.graph_def), _session(model, result.graph_def)
-    empty = _hand_through(model)
+    made = {p: result for p in precisions if (result := _optimise(model, feeds, p)) is not None}
+    original, empty = _session(model, model.graph_def), _hand_through(model)
+    ours = {p: _session(model, result.graph_def) for p, result in made.items()}
     rows = []
     for batch, arrays in feeds.items():
-        tfgraphopt.runtime.reset_counters()
         alone = _openvino(model, arrays)
-        calls: list[Call] = [partial(original, arrays), partial(optimised, arrays), alone, partial(empty, arrays)]
-        plain, ours, theirs, nothing = _take_turns(calls, repeats)
-        error = max(_error(a, b) for a, b in zip(optimised(arrays), original(arrays), strict=True))
-        engines = _engines(tfgraphopt.runtime.counters())
-        rows.append(Measured(name, batch, plain, ours, theirs, nothing, error, engines))
+        calls: list[Call] = [partial(original, arrays), alone, partial(empty, arrays)]
+        plain, theirs, nothing, *seconds = _take_turns([*calls, *(partial(f, arrays) for f in ours.values())], repeats)
+        checked = {p: _checked(call, arrays, original(arrays)) for p, call in ours.items()}
+        errors, engines = ({p: found[i] for p, found in checked.items()} for i in (0, 1))
+        rows.append(
+            Measured(name, batch, plain, theirs, nothing, dict(zip(ours, seconds, strict=True)), errors, engines)  # type: ignore[arg-type]
+        )
     return rows
 
 
-def _optimise(model: FrozenModel, feeds: Mapping[int, Sequence[Array]]) -> tgo.Result:
-    """Engines from the smallest to the largest batch, which are compiled for on their own."""
+def _checked(call: Session, arrays: Sequence[Array], expected: Sequence[Array]) -> tuple[float, str]:
+    """The largest error of a version, and what ran its engine nodes."""
+    tfgraphopt.runtime.reset_counters()
+    error = max(_error(a, b) for a, b in zip(call(arrays), expected, strict=True))
+    return error, _engines(tfgraphopt.runtime.counters())
+
+
+def _optimise(model: FrozenModel, feeds: Mapping[int, Sequence[Array]], precision: str) -> tgo.Result | None:
+    """Engines from the smallest to the largest batch, which are compiled for on their own; None where nothing can be quantised."""
     sizes = sorted(feeds)
     shapes = {
         node.name: tgo.ShapeRange(*(feeds[b][i].shape for b in (sizes[0], sizes[len(sizes) // 2], sizes[-1])))
         for i, node in enumerate(model.inputs)
     }
-    return tgo.optimize_graph_def(model.graph_def, model.outputs, tgo.Config(engine="openvino", input_shapes=shapes))
+    config = tgo.Config(engine="openvino", precision=precision, input_shapes=shapes)
+    data = None if precision == "fp32" else [model.feeds(sizes[-1], seed) for seed in (1, 2)]
+    try:
+        return tgo.optimize_graph_def(model.graph_def, model.outputs, config, calibration_data=data)
+    except ConfigError as error:
+        if "nothing in this graph can be quantised" not in str(error):
+            raise
+        return None
 
 
-def _session(model: FrozenModel, graph_def: object) -> Callable[[Sequence[Array]], Sequence[Array]]:
+def _session(model: FrozenModel, graph_def: object) -> Session:
     import tensorflow as tf
 
     session = tf.compat.v1.Session(graph=_graph(graph_def))
@@ -107,7 +149,7 @@ def _session(model: FrozenModel, graph_def: object) -> Callable[[Sequence[Array]
     return lambda arrays: call(*arrays)
 
 
-def _hand_through(model: FrozenModel) -> Callable[[Sequence[Array]], Sequence[Array]]:
+def _hand_through(model: FrozenModel) -> Session:
     """A session that returns copies of its inputs."""
     import tensorflow as tf
 
@@ -175,23 +217,34 @@ def _engines(counters: Mapping[str, object]) -> str:
     return f"{len(counters)}" + (f" ({', '.join(sorted(reasons))})" if reasons else "")
 
 
-def table(rows: Sequence[Measured]) -> Table:
+def table(rows: Sequence[Measured], precisions: Sequence[str]) -> Table:
     """Milliseconds and ratios."""
     shown = Table(title=f"CPU latency, {len(os.sched_getaffinity(0))} cores, median ms")
-    for name in (
-        "model", "batch", "TensorFlow", "ours", "OpenVINO alone", "empty call", "speed-up", "ours / alone",
-        "(ours - empty) / alone", "error", "engines",
-    ):  # fmt: skip
+    ours = [f"ours {p}" for p in precisions]
+    ratios = ("speed-up", "ours / alone", "(ours - empty) / alone", "int8 gain")
+    for name in ("model", "batch", "TensorFlow", "OpenVINO alone", "empty call", *ours, *ratios, "error", "engines"):
         shown.add_column(name, justify="left" if name in ("model", "engines") else "right")
     for r in rows:
-        milliseconds = (f"{s * 1e3:.2f}" for s in (r.tensorflow, r.ours, r.openvino, r.empty))
-        ratios = (
-            f"{r.tensorflow / r.ours:.2f}x",
-            f"{r.ours / r.openvino:.2f}",
-            f"{(r.ours - r.empty) / r.openvino:.2f}",
+        milliseconds = [_ms(r.tensorflow), _ms(r.openvino), _ms(r.empty), *(_ms(r.ours.get(p)) for p in precisions)]
+        first = r.ours.get("fp32")
+        faster = [_ratio(r.tensorflow, first, "x"), _ratio(first, r.openvino)]
+        faster += [
+            _ratio(None if first is None else first - r.empty, r.openvino),
+            _ratio(first, r.ours.get("int8"), "x"),
+        ]
+        errors = ", ".join(f"{e:.0e}" for e in r.errors.values())
+        shown.add_row(
+            r.model, str(r.batch), *milliseconds, *faster, errors, ", ".join(dict.fromkeys(r.engines.values()))
         )
-        shown.add_row(r.model, str(r.batch), *milliseconds, *ratios, f"{r.error:.1e}", r.engines)
     return shown
+
+
+def _ms(seconds: float | None) -> str:
+    return "-" if seconds is None else f"{seconds * 1e3:.2f}"
+
+
+def _ratio(one: float | None, two: float | None, unit: str = "") -> str:
+    return "-" if one is None or two is None else f"{one / two:.2f}{unit}"
 
 
 if __name__ == "__main__":

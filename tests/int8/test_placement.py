@@ -239,7 +239,7 @@ def check_sources(graph_def: Any, outputs: list[str], feeds: dict[str, Any]) -> 
     statistics = recorded(graph)
     inner = int8.quantise
 
-    def compared(body: Graph, sites: Any, ranges: Any, rest: str) -> Any:
+    def compared(body: Graph, sites: Any, ranges: Any, form: Any) -> Any:
         wanted = {v: ranges.sources.tensor_of(v) for v in sites.values}
         call = ranges.sources.call
         operands = in_session(graph_def, [_source(v) for v in call.inputs], feeds)
@@ -252,7 +252,7 @@ def check_sources(graph_def: Any, outputs: list[str], feeds: dict[str, Any]) -> 
                     value.name
                 )
                 checked[body.name] += 1
-        return inner(body, sites, ranges, rest)
+        return inner(body, sites, ranges, form)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(int8, "quantise", compared)

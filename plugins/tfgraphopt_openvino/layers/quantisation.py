@@ -12,8 +12,11 @@ from typing import Any
 import numpy as np
 
 from tfgraphopt.ir import DType, Node, Value
+from tfgraphopt.ir.tensor import Array
 from tfgraphopt_openvino.mapping import TYPES, OpenVinoLayer, Unmapped, Writer
 
+INT8_WEIGHTS = 64
+"""The largest magnitude of weights whose products may be added in pairs in 16 bits: 2 * 255 * 64 < 2**15 (vpmaddubsw)."""
 _RANGES: Mapping[DType, tuple[int, int]] = {DType.INT8: (-128, 127)}
 
 
@@ -47,8 +50,23 @@ def _dequantize(w: Writer, node: Node) -> Sequence[Any]:
     if source is not None and source.op == "trt.quantize" and _same_scale(source, node):
         return [_fake_quantize(w, source)]
     _range(x.dtype)
+    array = w.array(x)
+    if array is not None and array.ndim > 0 and int(np.abs(array.astype(np.int16)).max(initial=0)) > INT8_WEIGHTS:
+        return [w.constant(_single(w, node, array), node.output.dtype)]
     wide = w.ops.convert(w.tensor(x), TYPES[node.output.dtype])
     return [w.ops.multiply(wide, _aligned(w, node, scale, len(x.shape))).output(0)]
+
+
+def _single(w: Writer, node: Node, array: Array) -> Array:
+    """Weights of more than 7 bits, of graphs trained with quantisation: integer kernels of CPUs without VNNI overflow with them,
+    silently, so that their layers compute in floating point.
+    """
+    axis: Any = node.attrs.get("axis")
+    scale = w.array(node.inputs[1])
+    if scale is None:
+        raise Unmapped("OpenVINO's weights need constant scales")
+    dims = [] if axis is None else [-1 if i == axis else 1 for i in range(array.ndim)]
+    return np.asarray(array.astype(np.float32) * scale.astype(np.float32).reshape(dims))
 
 
 def _same_scale(quantize: Node, dequantize: Node) -> bool:
