@@ -152,7 +152,7 @@ def _op_row(op: str, converter: Any, record: dict[str, Any]) -> str:
 
 
 def _note(converter: Any) -> str:
-    return _cell(" ".join(converter.doc.split("\n\n")[0].split()))
+    return _cell(" ".join(markdown(converter.doc).split("\n\n")[0].split()))
 
 
 def _cell(text: str) -> str:
