@@ -5,7 +5,7 @@ from __future__ import annotations
 import collections
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from tfgraphopt.errors import ConfigError, EngineBuildFailed
@@ -117,11 +117,26 @@ def _set_capabilities(tensorrt: TensorRT, config: Any, wanted: Sequence[str]) ->
 def _refused(graph: Graph, emitted: EmittedNetwork, errors: Sequence[str]) -> EngineBuildFailed:
     """The error for a network that the builder did not build, with the user's nodes that its log names."""
     said = "\n    ".join(errors) or "the builder said nothing"
-    words = {word.rstrip(".") for word in re.findall(r"[^\s\[\](){},;:'\"`]+", said.replace("...", " "))}
-    culprits = [node for name, node in emitted.nodes.items() if name in words]
+    culprits = [emitted.nodes[name] for name in names_in(said, emitted.nodes)]
     where = dict.fromkeys(origin for node in culprits for origin in node.origin or (node.name,))
     hint = "raise max_workspace_size_bytes" if "workspace limit" in said else ""
     return EngineBuildFailed(f"TensorRT did not build {graph.name!r}", where=tuple(where), why=said, hint=hint)
+
+
+_QUOTED = re.compile(r"[\[({`'\"]([^\[\](){}`'\"]+)[\])}`'\"]")
+_WORD = re.compile(r"[^\s\[\](){},;:'\"`]+")
+_LIKE_A_NAME = re.compile(r"[/_\d]")
+
+
+def names_in(text: str, names: Collection[str]) -> list[str]:
+    """The layers that TensorRT's words are about: those that it puts into quotes or brackets or whose names look like no words.
+
+    Only where there are none, layers whose names are words of the message: one called "input" or "data" is seldom meant.
+    """
+    text = text.replace("...", " ")
+    words = {word.rstrip(".") for word in _WORD.findall(text)}
+    clear = {word for word in words if _LIKE_A_NAME.search(word)} | {q.strip() for q in _QUOTED.findall(text)}
+    return [n for n in names if n in clear] or [n for n in names if n in words]
 
 
 def _result(tensorrt: TensorRT, emitted: EmittedNetwork, plan: bytes, seconds: float, log: BuildLog) -> BuildResult:

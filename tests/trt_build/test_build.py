@@ -7,7 +7,7 @@ import pytest
 
 from tfgraphopt.errors import ConfigError, EngineBuildFailed, MissingDependency
 from tfgraphopt.ir import DType
-from tfgraphopt_trt.build import BuildOptions, BuildResult, build_plan
+from tfgraphopt_trt.build import BuildOptions, BuildResult, build_plan, names_in
 from tfgraphopt_trt.build_log import BuildLog, make_logger
 from tfgraphopt_trt.emit import EmitError, Emitter, emit_network
 from tfgraphopt_trt.profiles import InputRange, ValueRange
@@ -259,3 +259,19 @@ def test_a_flavour_that_is_not_installed_names_the_extra() -> None:
         load("tensorrt")
     with pytest.raises(ConfigError, match="no TensorRT flavour 'tensorflow'"):
         load("tensorflow")
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("Error Code 4: [input] has no runners that implement it for data", "input"),
+        ("IConvolutionLayer `block/conv`: `kernel` must be of same type as the data", "block/conv"),
+        ("Could not find any implementation for node {ForeignNode[dense_1...]} and input data", "dense_1"),
+        ("in layer user/relu: shape mismatch of input", "user/relu"),
+        ("IShuffleLayer data: reshaping failed", "data"),
+        ("something went wrong", None),
+    ],
+)
+def test_layers_are_named_by_quotes_by_looks_or_else_by_words(text: str, named: str | None) -> None:
+    names = ["input", "data", "block/conv", "dense_1", "user/relu"]
+    assert names_in(text, names) == ([] if named is None else [named])
