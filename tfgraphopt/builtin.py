@@ -25,9 +25,11 @@ def tfgraphopt_passes() -> Iterable[type[Pass]]:
     from tfgraphopt.transforms.identity import RemoveIdentity
     from tfgraphopt.transforms.infer_types import InferTypes
     from tfgraphopt.transforms.inline_functions import InlineFunctions
+    from tfgraphopt.transforms.specialise_functions import SpecialiseFunctions
 
     return [
         Canonicalize, CommonSubexpressionElimination, DeadCodeElimination, FoldConstants, Fuse, InferTypes, InlineFunctions, RemoveIdentity,
+        SpecialiseFunctions,
     ]  # fmt: skip
 
 

@@ -15,7 +15,13 @@ from tfgraphopt.calibration import CalibrationRequest, calibration_of
 from tfgraphopt.config import Config, ShapeRange
 from tfgraphopt.errors import ConfigError, PluginError
 from tfgraphopt.formats.model import Endpoint, Model
-from tfgraphopt.graphdef import GraphDef, export_graph_def, import_graph_def, tf_op_table
+from tfgraphopt.graphdef import (
+    GraphDef,
+    export_graph_def,
+    import_graph_def,
+    rename_changed_functions,
+    tf_op_table,
+)
 from tfgraphopt.instruments import Timing, Verify
 from tfgraphopt.ir import Module
 from tfgraphopt.passes import ENDPOINT, Context, Instrument, PassManager
@@ -289,6 +295,7 @@ def _run(
     report.pipeline = str(pipeline)
     own = (Verify(), Timing(), *_plugin_instruments(tables, config))
     PassManager(pipeline.steps, (*own, *instruments)).run(ctx)
+    rename_changed_functions(module)
     _account(original, module, report)
     report.seconds = time.perf_counter() - started
     if not _has_engines(report):

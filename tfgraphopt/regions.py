@@ -20,11 +20,12 @@ class CallAttrs(Protocol):
 
 @attrs.frozen(slots=True)
 class Outlined:
-    """A region that became a function: its body, the call node, and where each original node went."""
+    """A region that became a function: its body, the call node, where each original node went, and what each result was before."""
 
     body: Graph
     call: Node
     clones: Mapping[Node, Node]
+    results: Mapping[Value, Value]
 
 
 def outline(
@@ -66,7 +67,7 @@ def outline(
                 user.set_control(call if c is node else c for c in user.control)
     for node in reversed(order):
         graph.erase(node)
-    return Outlined(body, call, clones)
+    return Outlined(body, call, clones, dict(zip(call.outputs, outputs, strict=True)))
 
 
 def _feeds_from_outside(value: Value, region: set[Node]) -> bool:

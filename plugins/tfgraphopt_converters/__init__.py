@@ -16,6 +16,7 @@ def all_converters() -> tuple[Converter, ...]:
         composites,
         constants,
         control,
+        control_flow,
         convolution,
         diagonals,
         einsum,
@@ -33,13 +34,14 @@ def all_converters() -> tuple[Converter, ...]:
         shapes,
         slicing,
         spatial,
+        tensor_lists,
         transposed_convolution,
         unary,
     )  # fmt: skip
 
     families = (
-        activation, binary, constants, control, convolution, diagonals, einsum, gathering, identity, matmul, morphology,
+        activation, binary, constants, control, control_flow, convolution, diagonals, einsum, gathering, identity, matmul, morphology,
         normalization, padding, pooling, reduction, resize, scan, selection, shapes, slicing, spatial,
-        transposed_convolution, unary,
+        tensor_lists, transposed_convolution, unary,
     )  # fmt: skip
     return (*(c for family in families for c in family.CONVERTERS), *composites.all_converters())

@@ -115,6 +115,8 @@ def _operand(b: LayerBuilder, bound: Weights | Value) -> Value:
 def convert_softmax(b: LayerBuilder, logits: Operand) -> Value:
     """Softmax over the last axis."""
     require(b, FLOATS, logits)
+    if _last(logits) == 0:  # TensorRT's softmax wants two dimensions
+        return b.squeeze(b.softmax(b.unsqueeze(logits, (0,)), 1), (0,))
     return b.softmax(logits, _last(logits))
 
 

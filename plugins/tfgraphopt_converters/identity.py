@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from tfgraphopt.ir import DType, Shape, Value
 from tfgraphopt_converters.dtypes import FLOATS
 from tfgraphopt_trt.builder import LayerBuilder, Operand, Unsupported
-from tfgraphopt_trt.converter import TENSORRT_DTYPES, Operands, converter, never
+from tfgraphopt_trt.converter import TENSORRT_DTYPES, Argument, Arguments, converter, never
 
 
 @converter(
@@ -20,7 +20,7 @@ from tfgraphopt_trt.converter import TENSORRT_DTYPES, Operands, converter, never
     "_CopyFromHostToGpu",
     "_CopyFromGpuToHost",
 )
-def identity(b: LayerBuilder, input: Operand) -> Value:
+def identity(b: LayerBuilder, input: Argument) -> Argument:
     """The operand itself: no layer. (Conj: TensorRT has real numbers only.)"""
     return input
 
@@ -32,7 +32,7 @@ def deep_copy(b: LayerBuilder, x: Operand) -> Value:
 
 
 @converter("IdentityN")
-def identity_n(b: LayerBuilder, input: Operands) -> Sequence[Value]:
+def identity_n(b: LayerBuilder, input: Arguments) -> Sequence[Argument]:
     """The operands themselves: no layer."""
     return input
 

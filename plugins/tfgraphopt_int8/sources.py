@@ -47,7 +47,8 @@ class Original:
 
     def tensor(self, node: Node, index: int) -> str | None:
         """The tensor of this graph that result ``index`` of ``node`` is, a node of TensorFlow ops made from this graph."""
-        if node.name in self.results and node.origin in ((), (node.name,)):
+        same = self.results.get(node.name) == len(node.outputs)  # a loop may have lost results that nobody reads
+        if same and node.origin in ((), (node.name,)):
             return node.name if index == 0 else f"{node.name}:{index}"
         name = self.last(frozenset(node.origin))
         return name if name is not None and index == 0 and self.results[name] == 1 else None

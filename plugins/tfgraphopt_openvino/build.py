@@ -44,7 +44,7 @@ class BuildOpenVino(Pass):
         return builds(ctx, NAME)
 
     def run(self, graph: Graph, ctx: Context) -> None:
-        calls = lowered_calls(graph, ctx)
+        calls = lowered_calls(ctx)
         if not calls:
             return
         builder = _Builder(load(), ctx.tables.table(LAYERS_HOOK), properties(ctx.config))

@@ -12,6 +12,7 @@ from tfgraphopt_precision.modes import Mode
 from tfgraphopt_precision.observing import as_hardware, compute
 from tfgraphopt_precision.slots import CAST, slots_of
 from tfgraphopt_trt.layerdef import LayerDef
+from tfgraphopt_trt.meaning import results_of
 
 MOST_TRIALS = 48
 """How often a set that suffices is tried with something left out."""
@@ -68,7 +69,7 @@ class _Alone:
         inputs = [
             tf.cast(self.tensors[v], low) if i in slots.inputs else self.tensors[v] for i, v in enumerate(node.inputs)
         ]
-        made = self.hardware[node.op].meaning(tf, inputs, node.attrs)
+        made = results_of(tf, node, inputs, self.hardware)
         if node.op == CAST:
             made = [tf.cast(t, low) for t in made]
         return [tf.cast(t, v.dtype.tf_name) for t, v in zip(made, node.outputs, strict=True)]

@@ -13,6 +13,7 @@ from tfgraphopt.ir import Attrs, Graph, Node, Value
 from tfgraphopt.ir.tensor import Array
 from tfgraphopt_precision.slots import CAST, CONSTANT
 from tfgraphopt_trt.layerdef import LayerDef, Meaning
+from tfgraphopt_trt.meaning import results_of
 
 _EXACT = frozenset({CAST, CONSTANT})
 """Layers whose meaning says itself what type it makes."""
@@ -36,7 +37,7 @@ def observe(graph: Graph, layers: Mapping[str, LayerDef], feeds: Sequence[Array]
 
 def compute(tf: Any, node: Node, layers: Mapping[str, LayerDef], tensors: Mapping[Value, Any]) -> Sequence[Any]:
     """The results of one layer for operands in ``tensors``."""
-    return layers[node.op].meaning(tf, [tensors[v] for v in node.inputs], node.attrs)
+    return results_of(tf, node, [tensors[v] for v in node.inputs], layers)
 
 
 def _drop(tensors: dict[Value, Any], readers: collections.Counter[Value], node: Node) -> None:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar, Protocol
 
 import attrs
 import numpy as np
 
-from tfgraphopt.ir import AttrValue, DType, Graph, Tensor, TensorType, Value, constant_of
+from tfgraphopt.ir import AttrValue, Body, DType, Graph, Tensor, TensorType, Value, constant_of
 from tfgraphopt_trt.layerdef import LayerError
 
 Operand = Value
@@ -17,6 +17,25 @@ Operand = Value
 
 class Unsupported(Exception):
     """A converter cannot convert this node; the text is the reason the user reads in the report."""
+
+
+class Compound:
+    """What stands for a value that is not one tensor (a list of tensors) among the converters of one function."""
+
+    what: ClassVar[str] = "a compound"
+
+
+class Functions(Protocol):
+    """Writes the functions that nodes refer to: what loops and conditionals are converted with."""
+
+    def find(self, name: str) -> Graph:
+        """The function ``name`` in TensorFlow ops; Unsupported when there is none."""
+
+    def write(self, function: Graph, arguments: Sequence[Value | Compound], into: Graph) -> list[Value | Compound]:
+        """Write the layers of ``function`` into ``into`` and return its results; Unsupported with the reason.
+
+        ``arguments`` are tensors of ``into``, or compounds of such; what is constant among them is constant in the function.
+        """
 
 
 @attrs.frozen(slots=True)
@@ -35,12 +54,35 @@ class LayerBuilder:
     the same one. Ranks are equalised by :meth:`elementwise` and :meth:`select` only.
     """
 
-    def __init__(self, graph: Graph, op: str = "", results: Sequence[TensorType] = (), name: str = "") -> None:
+    def __init__(
+        self,
+        graph: Graph,
+        op: str = "",
+        results: Sequence[TensorType] = (),
+        name: str = "",
+        functions: Functions | None = None,
+    ) -> None:
         self.graph = graph
         self.op = op
         self.results = tuple(results)
         self.name = name or op
+        self._functions = functions
         self.origin: tuple[str, ...] = ()
+
+    # -- functions ---------------------------------------------------------------------------------------------------
+
+    @property
+    def functions(self) -> Functions:
+        """Writes the functions that the node refers to; Unsupported where it is converted alone."""
+        if self._functions is None:
+            raise Unsupported("the functions that it refers to are not known here")
+        return self._functions
+
+    def within(self, graph: Graph) -> LayerBuilder:
+        """A builder like this one that writes into ``graph``."""
+        other = LayerBuilder(graph, self.op, self.results, self.name, self._functions)
+        other.origin = self.origin
+        return other
 
     # -- any layer ---------------------------------------------------------------------------------------------------
 
@@ -194,6 +236,41 @@ class LayerBuilder:
     def attention(self, query: Value, key: Value, value: Value) -> Value:
         """IAttention over [batch, heads, length, size]: ``softmax(query @ key^T) @ value``."""
         return self._one("attention", [query, key, value])
+
+    # -- control flow ------------------------------------------------------------------------------------------------
+
+    def conditional(
+        self, condition: Value, operands: Sequence[Value], then: Graph, otherwise: Graph
+    ) -> tuple[Value, ...]:
+        """IIfConditional: the results of ``then`` where ``condition`` (one truth value) holds, else those of ``otherwise``.
+
+        The branches are graphs of layers whose formal inputs are ``operands``; they are not to be changed afterwards.
+        """
+        return self.layer("trt.conditional", [condition, *operands], {"then": Body(then), "otherwise": Body(otherwise)})
+
+    def loop(
+        self, body: Graph, states: Sequence[Value], captured: Sequence[Value] = (), iterated: Sequence[Value] = (), *,
+        trips: Value | None = None, condition: Graph | None = None,
+    ) -> tuple[Value, ...]:  # fmt: skip
+        """ILoop: the states after the last trip, then whatever else ``body`` gives, stacked along a new first axis.
+
+        Args:
+            body: layers whose formal inputs are the states, the captured tensors, and one slice of each iterated one; it returns
+                the next states and what is to be stacked.
+            states: their initial values; a state keeps its shape.
+            captured: what the body reads and does not change.
+            iterated: tensors whose slice ``i`` along their first axis trip ``i`` reads.
+            trips: how often, an integer; without it ``condition`` decides.
+            condition: layers that make one truth value of the states and the captured tensors, asked before each trip. With
+                ``trips`` it must say the same: TensorRT takes it where the number is known only while the engine runs.
+        """
+        return self.layer(
+            "trt.loop", [*_given(trips), *states, *captured, *iterated],
+            {
+                "counted": trips is not None, "states": len(states), "iterated": len(iterated), "body": Body(body),
+                "condition": None if condition is None else Body(condition),
+            },
+        )  # fmt: skip
 
     # -- shape and layout --------------------------------------------------------------------------------------------
 

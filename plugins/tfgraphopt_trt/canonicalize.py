@@ -8,8 +8,9 @@ from typing import ClassVar
 import attrs
 import numpy as np
 
-from tfgraphopt.ir import Graph, Node, Tensor, Value, constant_of
+from tfgraphopt.ir import Body, Graph, Node, Tensor, Value, bodies_of, constant_of
 from tfgraphopt.passes import Context, Pass
+from tfgraphopt.regions import copy_graph
 from tfgraphopt.transforms.canonicalize import apply_hosted
 from tfgraphopt.transforms.dead_code import erase_dead
 from tfgraphopt_trt.layerdef import LayerDef
@@ -43,6 +44,15 @@ class CanonicalizeLayers(Pass):
 
     def run(self, graph: Graph, ctx: Context) -> None:
         layers = {layer.op: layer for layer in ctx.tables.items(LAYERS_HOOK)}
+        self._simplify(graph, ctx, layers)
+
+    def _simplify(self, graph: Graph, ctx: Context, layers: Mapping[str, LayerDef]) -> None:
+        for node in graph:
+            for name, value in node.attrs.items():
+                if isinstance(value, Body):
+                    body = copy_graph(value.graph)
+                    self._simplify(body, ctx, layers)
+                    node.set_attr(name, Body(body))
         fold_constants(graph, layers, self.max_bytes)
         until_stable(graph, lambda: apply_hosted(self.name, graph, ctx, self.skip))
         fold_constants(graph, layers, self.max_bytes)
@@ -66,7 +76,7 @@ def until_stable(graph: Graph, apply: Callable[[], object]) -> None:
 def fold_constants(graph: Graph, layers: Mapping[str, LayerDef], max_bytes: int = 1 << 26) -> None:
     """Compute the layers that read constants only, and shape tensors all of whose numbers are known."""
     for node in graph:
-        if node.op in (CONSTANT, DEQUANTIZE) or not node.inputs:
+        if node.op in (CONSTANT, DEQUANTIZE) or not node.inputs or any(bodies_of(node)):
             continue
         tensors = _computed(node, layers, max_bytes)
         if tensors is not None:

@@ -3,6 +3,9 @@
 Parameters bind by TensorFlow's own argument names; the annotation says what the argument must be: ``Operand`` a tensor (run-time
 or constant), ``Operands`` a list argument, ``Weights`` a constant, ``Weights | Operand`` the constant when it is one. Keyword-only
 parameters are attributes. The function writes layers with its LayerBuilder, returns the results, and raises ``Unsupported(reason)``.
+
+Inside functions a value need not be one tensor: a list of tensors is whatever :class:`Compound` its converters make of it.
+``Argument`` takes a tensor or a compound, ``Arguments`` a list of them.
 """
 
 from __future__ import annotations
@@ -16,10 +19,12 @@ import attrs
 
 from tfgraphopt.errors import PluginError
 from tfgraphopt.ir import DType, Graph, Node, OpDef, OpTable, Tensor, Value, constant_of
-from tfgraphopt_trt.builder import LayerBuilder, Operand, Unsupported
+from tfgraphopt_trt.builder import Compound, Functions, LayerBuilder, Operand, Unsupported
 
 Weights = Tensor
 Operands = tuple[Value, ...]
+Argument = Value | Compound
+Arguments = tuple[Value | Compound, ...]
 Function = Callable[..., Any]
 
 TENSORRT_DTYPES = frozenset(
@@ -36,6 +41,7 @@ class Parameter:
     constant: bool
     operand: bool
     many: bool
+    compound: bool
 
 
 @attrs.frozen(slots=True)
@@ -102,7 +108,9 @@ def never(reason: str, *ops: str) -> Converter:
 def _parameter(name: str, hint: Any) -> Parameter:
     forms = typing.get_args(hint) if typing.get_origin(hint) is not tuple else (hint,)
     forms = forms or (hint,)
-    return Parameter(name, Tensor in forms, Value in forms, any(typing.get_origin(f) is tuple for f in forms))
+    many = any(typing.get_origin(f) is tuple for f in forms)
+    compound = Compound in forms or Compound in typing.get_args(typing.get_args(hint)[0] if many else hint)
+    return Parameter(name, Tensor in forms, Value in forms, many, compound)
 
 
 @attrs.frozen(slots=True)
@@ -116,34 +124,76 @@ class Fragment:
     operands: tuple[Value, ...]
 
 
-def convert(converter: Converter, node: Node, layers: OpTable) -> Fragment:
+def convert(converter: Converter, node: Node, layers: OpTable, functions: Functions | None = None) -> Fragment:
     """The layers that compute ``node``, in a graph of their own; the source graph is not touched.
+
+    Args:
+        converter: of the op of ``node``.
+        node: what to convert.
+        layers: the definitions of the layers.
+        functions: writes the bodies of functions that ``node`` refers to.
+
+    Raises:
+        Unsupported: with the reason.
+    """
+    scratch = Graph(node.name, layers, dialect="trt")
+    operands: dict[Value, Value] = {}
+
+    def find(value: Value) -> Value:
+        if value not in operands:
+            check_type(value)
+            operands[value] = scratch.add_input(value.name, value.type)
+        return operands[value]
+
+    if converter.refusal:
+        raise Unsupported(converter.refusal)
+    for value in _wanted(node):
+        check_type(value)
+    results = convert_into(scratch, converter, node, find, functions)
+    tensors = [r for r in results if isinstance(r, Value)]
+    if len(tensors) < len(results):
+        raise Unsupported("it makes lists of tensors, which cannot leave an engine")
+    scratch.set_outputs(tensors)
+    return Fragment(scratch, tuple(operands))
+
+
+def convert_into(
+    graph: Graph,
+    converter: Converter,
+    node: Node,
+    find: Callable[[Value], Argument],
+    functions: Functions | None = None,
+) -> Sequence[Argument]:
+    """Write the layers of ``node`` into ``graph`` and return its results; ``find`` gives what stands for an operand there.
 
     Raises:
         Unsupported: with the reason.
     """
     if converter.refusal:
         raise Unsupported(converter.refusal)
-    _check_types(node)
-    scratch = Graph(node.name, layers, dialect="trt")
-    builder = LayerBuilder(scratch, node.op, [v.type for v in node.outputs], node.name)
+    builder = LayerBuilder(graph, node.op, [v.type for v in node.outputs], node.name, functions)
     builder.origin = node.origin or (node.name,)
-    binding = _Binding(node, builder)
+    binding = _Binding(node, builder, find)
     arguments = [binding.bind(p) for p in converter.parameters]
     results = converter.function(builder, *arguments, **_attributes(converter, node))
-    scratch.set_outputs(_results(node, results, builder))
-    return Fragment(scratch, tuple(binding.formal))
+    return _results(node, results)
 
 
-def _check_types(node: Node) -> None:
-    """Types and ranks that no converter can do anything about; results that nothing reads do not matter."""
-    for value in [*node.inputs, *(v for v in node.outputs if v.uses or v.is_output)]:
-        if value.dtype not in TENSORRT_DTYPES and constant_of(value) is None:
-            raise Unsupported(f"TensorRT has no {value.dtype.tf_name} tensors (%{value.name})")
-        if value.shape.rank is None:
-            raise Unsupported(f"the rank of %{value.name} is unknown")
-        if value.shape.rank > 8:
-            raise Unsupported(f"%{value.name} has {value.shape.rank} dimensions; TensorRT has at most 8")
+def check_type(value: Value) -> None:
+    """Unsupported for types and ranks that no converter can do anything about."""
+    if constant_of(value) is not None:
+        return
+    if value.dtype not in TENSORRT_DTYPES:
+        raise Unsupported(f"TensorRT has no {value.dtype.tf_name} tensors (%{value.name})")
+    if value.shape.rank is None:
+        raise Unsupported(f"the rank of %{value.name} is unknown")
+    if value.shape.rank > 8:
+        raise Unsupported(f"%{value.name} has {value.shape.rank} dimensions; TensorRT has at most 8")
+
+
+def _wanted(node: Node) -> list[Value]:
+    """Operands and results; results that nothing reads do not matter."""
+    return [*node.inputs, *(v for v in node.outputs if v.uses or v.is_output)]
 
 
 def _attributes(converter: Converter, node: Node) -> dict[str, Any]:
@@ -153,11 +203,13 @@ def _attributes(converter: Converter, node: Node) -> dict[str, Any]:
     }
 
 
-def _results(node: Node, results: Any, builder: LayerBuilder) -> Sequence[Value]:
-    values = [results] if isinstance(results, Value) else list(results)
+def _results(node: Node, results: Any) -> Sequence[Argument]:
+    values = [results] if isinstance(results, Value | Compound) else list(results)
     if len(values) != len(node.outputs):
         raise TypeError(f"the converter of {node.op} returned {len(values)} results, not {len(node.outputs)}")
     for value, wanted in zip(values, node.outputs, strict=True):
+        if isinstance(value, Compound):
+            continue
         if value.dtype is not wanted.dtype or not value.shape.compatible(wanted.shape):
             raise TypeError(f"the converter of {node.op} made {value.type} for {wanted.type}")
     return values
@@ -169,25 +221,26 @@ class _Binding:
 
     node: Node
     builder: LayerBuilder
-    formal: dict[Value, Value] = attrs.field(factory=dict)
+    find: Callable[[Value], Argument]
 
     def bind(self, parameter: Parameter) -> Any:
         values = self.node.arguments(parameter.name)
         if parameter.many:
-            return tuple(self._operand(v) for v in values)
+            return tuple(self._operand(v, parameter) for v in values)
         tensor = constant_of(values[0])
         if parameter.constant and tensor is not None:
             return tensor
         if not parameter.operand:
             raise Unsupported(f"{parameter.name!r} must be a constant; %{values[0].name} is known only at run time")
-        return self._operand(values[0])
+        return self._operand(values[0], parameter)
 
-    def _operand(self, value: Value) -> Value:
-        if value not in self.formal:
-            tensor = constant_of(value)
-            if tensor is not None:
-                if tensor.dtype not in TENSORRT_DTYPES:
-                    raise Unsupported(f"TensorRT has no {tensor.dtype.tf_name} constants (%{value.name})")
-                return self.builder.constant(tensor)
-            self.formal[value] = self.builder.graph.add_input(value.name, value.type)
-        return self.formal[value]
+    def _operand(self, value: Value, parameter: Parameter) -> Argument:
+        tensor = constant_of(value)
+        if tensor is not None:
+            if tensor.dtype not in TENSORRT_DTYPES:
+                raise Unsupported(f"TensorRT has no {tensor.dtype.tf_name} constants (%{value.name})")
+            return self.builder.constant(tensor)
+        found = self.find(value)
+        if isinstance(found, Compound) and not parameter.compound:
+            raise Unsupported(f"%{value.name} is not one tensor but {found.what}")
+        return found

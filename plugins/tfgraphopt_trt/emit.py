@@ -71,6 +71,28 @@ class EmittedNetwork:
     emitter: Emitter = attrs.field(repr=False)
 
 
+@attrs.define(slots=True)
+class Agreement:
+    """Compares TensorRT's inference with ours and counts what only one of them knew."""
+
+    ours_unknown: int = 0
+    theirs_unknown: int = 0
+
+    def check(self, node: Node, value: Value, theirs: TensorType) -> None:
+        ours = value.type
+        if ours.dtype is not theirs.dtype or ours.rank != theirs.rank or not ours.shape.compatible(theirs.shape):
+            raise EmitError(
+                f"{node.op} {node.name!r}: TensorRT infers {theirs} for %{value.name}, the layer's shape rule {ours}",
+                where=node.origin or (node.name,),
+                why="operands: " + ", ".join(str(v.type) for v in node.inputs),
+                hint="the rule or the emit function of the layer is wrong",
+                node=node.name,
+            )
+        for mine, other in zip(ours.shape, theirs.shape, strict=True):
+            self.ours_unknown += mine is None and other is not None
+            self.theirs_unknown += mine is not None and other is None
+
+
 class Emitter:
     """What a layer's ``emit`` writes to a network with.
 
@@ -79,9 +101,11 @@ class Emitter:
         network: the INetworkDefinition; pass each layer that it gives to :meth:`add`.
     """
 
-    def __init__(self, tensorrt: TensorRT, network: Any, log: BuildLog) -> None:
+    def __init__(self, tensorrt: TensorRT, network: Any, log: BuildLog, layers: Mapping[str, LayerDef]) -> None:
         self.trt = tensorrt.module
         self.network = network
+        self.agreement = Agreement()
+        self._layers = layers
         self.layer_nodes: dict[str, Node] = {}
         self._log = log
         self._tensors: dict[Value, Any] = {}
@@ -145,11 +169,35 @@ class Emitter:
             output.name = f"{name}:{index}"
         return layer
 
+    def body(self, graph: Graph, operands: Sequence[Any]) -> list[Any]:
+        """Emit the layers of ``graph``, a body that a node owns, for the ITensors ``operands``; its results."""
+        for value, tensor in zip(graph.inputs, operands, strict=True):
+            self.bind(value, tensor)
+        self.emit_all(graph)
+        return [self.tensor(v) for v in graph.outputs]
+
     # -- for emit_network --------------------------------------------------------------------------------------------
 
     def bind(self, value: Value, tensor: Any) -> None:
         """Let readers of ``value`` read ``tensor``."""
         self._tensors[value] = tensor
+
+    def emit_all(self, graph: Graph) -> None:
+        """Emit the nodes of ``graph``, each checked against TensorRT's own inference."""
+        for node in graph:
+            if node.op not in CONSTANT_OPS:
+                self._emit_checked(node)
+
+    def _emit_checked(self, node: Node) -> None:
+        layer = self._layers.get(node.op)
+        if layer is None:
+            raise EmitError(f"no plugin defines layer {node.op!r}", where=node.origin or (node.name,), node=node.name)
+        tensors = self.emit(node, layer)
+        if len(tensors) != len(node.outputs):
+            raise EmitError(f"{node.op} gave {len(tensors)} tensors for {len(node.outputs)} results", node=node.name)
+        for value, tensor in zip(node.outputs, tensors, strict=True):
+            self.agreement.check(node, value, self.type_of(tensor))
+            self.bind(value, tensor)
 
     def emit(self, node: Node, layer: LayerDef) -> Sequence[Any]:
         """The ITensors of the results of ``node``; whatever goes wrong is an EmitError that names the node."""
@@ -255,17 +303,14 @@ def emit_network(
     trt = tensorrt.module
     network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
     network.name = graph.name
-    emitter = Emitter(tensorrt, network, log)
+    emitter = Emitter(tensorrt, network, log, layers)
     inputs = [_add_input(emitter, i, v) for i, v in enumerate(graph.inputs)]
-    agreement = _Agreement()
-    for node in graph:
-        if node.op not in CONSTANT_OPS:
-            _emit_node(emitter, node, layers, agreement)
+    emitter.emit_all(graph)
     outputs = _mark_outputs(emitter, graph)
     shaping = tuple(i for i, t in enumerate(inputs) if t.is_shape_tensor)
     return EmittedNetwork(
-        network, tuple(t.name for t in inputs), outputs, shaping, emitter.layer_nodes, agreement.ours_unknown,
-        agreement.theirs_unknown, emitter,
+        network, tuple(t.name for t in inputs), outputs, shaping, emitter.layer_nodes, emitter.agreement.ours_unknown,
+        emitter.agreement.theirs_unknown, emitter,
     )  # fmt: skip
 
 
@@ -278,40 +323,6 @@ def _add_input(emitter: Emitter, index: int, value: Value) -> Any:
         raise EmitError(f"TensorRT refused input %{value.name}, a {value.type}", why=" ".join(emitter._log.errors()))
     emitter.bind(value, tensor)
     return tensor
-
-
-def _emit_node(emitter: Emitter, node: Node, layers: Mapping[str, LayerDef], agreement: _Agreement) -> None:
-    layer = layers.get(node.op)
-    if layer is None:
-        raise EmitError(f"no plugin defines layer {node.op!r}", where=node.origin or (node.name,), node=node.name)
-    tensors = emitter.emit(node, layer)
-    if len(tensors) != len(node.outputs):
-        raise EmitError(f"{node.op} gave {len(tensors)} tensors for {len(node.outputs)} results", node=node.name)
-    for value, tensor in zip(node.outputs, tensors, strict=True):
-        agreement.check(node, value, emitter.type_of(tensor))
-        emitter.bind(value, tensor)
-
-
-@attrs.define(slots=True)
-class _Agreement:
-    """Compares TensorRT's inference with ours and counts what only one of them knew."""
-
-    ours_unknown: int = 0
-    theirs_unknown: int = 0
-
-    def check(self, node: Node, value: Value, theirs: TensorType) -> None:
-        ours = value.type
-        if ours.dtype is not theirs.dtype or ours.rank != theirs.rank or not ours.shape.compatible(theirs.shape):
-            raise EmitError(
-                f"{node.op} {node.name!r}: TensorRT infers {theirs} for %{value.name}, the layer's shape rule {ours}",
-                where=node.origin or (node.name,),
-                why="operands: " + ", ".join(str(v.type) for v in node.inputs),
-                hint="the rule or the emit function of the layer is wrong",
-                node=node.name,
-            )
-        for mine, other in zip(ours.shape, theirs.shape, strict=True):
-            self.ours_unknown += mine is None and other is not None
-            self.theirs_unknown += mine is not None and other is None
 
 
 def _mark_outputs(emitter: Emitter, graph: Graph) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ import platformdirs
 from tfgraphopt.config import Config
 from tfgraphopt.errors import ConfigError
 from tfgraphopt.files import write_atomically
-from tfgraphopt.ir import ArgDef, AttrDef, FuncRef, Graph, Node, OpDef, Tensor
+from tfgraphopt.ir import ArgDef, AttrDef, FuncRef, Node, OpDef, Tensor
 from tfgraphopt.passes import Context
 from tfgraphopt.regions import inline
 from tfgraphopt.runtimes import PlanAttributes
@@ -69,9 +69,9 @@ def body_of(call: Node) -> str:
     return ref.name
 
 
-def lowered_calls(graph: Graph, ctx: Context) -> list[Node]:
-    """The engine nodes of ``graph`` whose segments have lowered bodies."""
-    return [n for n in graph if n.op in OPS and n.name in ctx.module.lowered]
+def lowered_calls(ctx: Context) -> list[Node]:
+    """The engine nodes whose segments have lowered bodies, in the main graph and in functions that stay in TensorFlow."""
+    return [n for g in ctx.module.graphs("tf") for n in g if n.op in OPS and n.name in ctx.module.lowered]
 
 
 def profiles_of(name: str, ctx: Context) -> Sequence[Profile]:

@@ -43,7 +43,7 @@ class BuildEngines(Pass):
         return builds(ctx, "tensorrt")
 
     def run(self, graph: Graph, ctx: Context) -> None:
-        calls = lowered_calls(graph, ctx)
+        calls = lowered_calls(ctx)
         if not calls:
             return
         tensorrt = load()  # a missing TensorRT is one clear error before any work

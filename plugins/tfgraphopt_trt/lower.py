@@ -15,6 +15,7 @@ from tfgraphopt_trt.bodies import lower_body
 from tfgraphopt_trt.engine_nodes import OPS, body_of
 from tfgraphopt_trt.segment import SEGMENTS
 from tfgraphopt_trt.support import Support
+from tfgraphopt_trt.units import unit_copy
 
 LOWERED = "lowered"
 
@@ -36,9 +37,9 @@ class Lower(Pass):
 
     def run(self, graph: Graph, ctx: Context) -> None:
         support = Support.of(ctx)
-        for name in ctx.report.segments:
-            call = graph.find(name)
-            if call is not None and call.op in OPS and name not in ctx.module.lowered:
+        for call in [n for g in ctx.module.graphs("tf") for n in g if n.op in OPS]:
+            name = call.name
+            if name in ctx.report.segments and name not in ctx.module.lowered:
                 body = ctx.module.functions[body_of(call)]
                 lowered = lower(self._composed(body, support, ctx), name, support)
                 apply_hosted(self.name, lowered, ctx, self.skip)
@@ -60,4 +61,4 @@ class Lower(Pass):
 
 def lower(body: Graph, name: str, support: Support) -> Graph:
     """The body of TF ops as one graph of layers, with the same formal inputs and outputs."""
-    return lower_body(body, name, support.fragment, support.layers)
+    return lower_body(unit_copy(body), name, support.fragment, support.layers)

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from tfgraphopt.ir import Graph, Node, Value
+from tfgraphopt.ir import Body, Graph, Node, Value, nodes_within
 from tfgraphopt.ir.tensor import Array
 from tfgraphopt_trt.layerdef import LayerDef, LayerError
 
@@ -34,7 +34,7 @@ def as_function(graph: Graph, layers: Mapping[str, LayerDef]) -> Callable[..., l
     Raises:
         LayerError: the graph has a layer that ``layers`` do not.
     """
-    unknown = sorted({node.op for node in graph} - set(layers))
+    unknown = sorted({node.op for node in nodes_within(graph)} - set(layers))
     if unknown:
         raise LayerError(f"graph {graph.name!r} has layers that are not defined: {', '.join(unknown)}")
 
@@ -66,12 +66,29 @@ class _Run:
         return [self.tensors[v] for v in self.graph.outputs]
 
     def _compute(self, tf: Any, node: Node) -> None:
-        results = self.layers[node.op].meaning(tf, [self.tensors[v] for v in node.inputs], node.attrs)
+        results = results_of(tf, node, [self.tensors[v] for v in node.inputs], self.layers)
         self.tensors.update((v, t) for v, t in zip(node.outputs, results, strict=True) if self.readers[v])
         for value in node.inputs:
             self.readers[value] -= 1
             if not self.readers[value]:
                 self.tensors.pop(value, None)
+
+
+class BodyFunction:
+    """A body as the meaning of its layer gets it: a function of TensorFlow tensors that returns a list of them."""
+
+    def __init__(self, graph: Graph, layers: Mapping[str, LayerDef]) -> None:
+        self.graph = graph
+        self._layers = layers
+
+    def __call__(self, *inputs: Any) -> list[Any]:
+        return _Run(self.graph, self._layers).outputs(inputs)
+
+
+def results_of(tf: Any, node: Node, operands: Sequence[Any], layers: Mapping[str, LayerDef]) -> Sequence[Any]:
+    """What ``node`` computes of the tensors ``operands``; the bodies that it owns are computed by ``layers`` too."""
+    attrs = {k: BodyFunction(v.graph, layers) if isinstance(v, Body) else v for k, v in node.attrs.items()}
+    return layers[node.op].meaning(tf, operands, attrs)  # type: ignore[arg-type]
 
 
 def _check(value: Value, tensor: Any) -> None:

@@ -64,12 +64,30 @@ class _Row:
         others = [d for d in _static(self.between, key) if len(d) == len(main[0])]
         return InputRange(*_spread(main, others), self._elements(key))
 
+    def within(self, operands: Sequence[tuple[Key, Value]], function: Graph, wanted: Sequence[Value]) -> _Row:
+        """The same for ``function``, run with ``operands``."""
+
+        def inside(point: _Known) -> _Known:
+            known = [_merged(point.shapes.get(key), value.shape) for key, value in operands]
+            shapes = dict(zip(function.inputs, known, strict=True))
+            try:
+                return _Known.of(infer_at(function, shapes, {}, wanted))
+            except GraphDefError:  # nobody says that the loop or branch is run with these shapes
+                return _Known({}, {})
+
+        low, opt, high = map(inside, self.main)
+        return _Row((low, opt, high), tuple(map(inside, self.between)))
+
     def _elements(self, key: Key) -> ValueRange | None:
         main = [e for p in self.main if (e := p.elements.get(key)) is not None]
         if len(main) < len(self.main) or len({len(e) for e in main}) > 1:
             return None
         others = [e for p in self.between if (e := p.elements.get(key)) is not None and len(e) == len(main[0])]
         return ValueRange(*_spread(main, others))
+
+
+def _merged(found: Shape | None, own: Shape) -> Shape:
+    return own if found is None or not found.compatible(own) else found.merge(own)
 
 
 def _static(points: Sequence[_Known], key: Key) -> list[Dims]:
@@ -97,8 +115,7 @@ class ProfilePoints:
         """
         fed = {n.name: n.outputs[0] for n in graph if n.op in FED}
         dims = {name: value.shape.dims for name, value in fed.items() if value.dtype is not DType.RESOURCE}
-        wanted = [v for group in groups for v in _entering(group) if v.dtype in _INTEGERS and _is_small(v)]
-        asked = _Asked(graph, fed, tuple(dict.fromkeys(wanted)))
+        asked = _Asked(graph, fed, _wanted(groups))
         rows = []
         for points, elements in zip(shape_points(dims, config), value_points(config), strict=True):
             low, opt, high = (asked.at(p, e) for p, e in zip(points, elements, strict=True))
@@ -106,15 +123,27 @@ class ProfilePoints:
             rows.append(_Row((low, opt, high), between))
         return cls(tuple(rows))
 
+    def within(
+        self,
+        operands: Sequence[Value],
+        function: Graph,
+        functions: Mapping[str, Graph],
+        groups: Iterable[Sequence[Node]],
+    ) -> ProfilePoints:
+        """What is known inside of ``function``, which is first run with ``operands`` and is held to keep their shapes."""
+        wanted, keyed = _wanted(groups), [(self._resolved(v, functions), v) for v in operands]
+        return ProfilePoints(tuple(row.within(keyed, function, wanted) for row in self.rows))
+
     def profiles(self, group: Sequence[Node], functions: Mapping[str, Graph]) -> tuple[Profile, ...] | str:
         """Per profile the range of every input of the segment, in order, or the reason why there is none.
 
         ``functions`` are those of the module: what a segment computes is known by its name inside the segment's body.
         """
-        keys = [self._resolved(value, functions) for value in _entering(group)]
+        values = entering(group)
+        keys = [self._resolved(value, functions) for value in values]
         profiles = []
         for row in self.rows:
-            ranges = {index: row.range_of(key) for index, key in enumerate(keys)}
+            ranges = {i: row.range_of(key) or _fixed(values[i]) for i, key in enumerate(keys)}
             unknown = [keys[i] for i, r in ranges.items() if r is None]
             if unknown:
                 last = row.main[-1].shapes.get(unknown[0], Shape(None))
@@ -127,6 +156,10 @@ class ProfilePoints:
         ref = None if known or value.producer is None else value.producer.attrs.get("segment_func")
         body = functions.get(ref.name) if isinstance(ref, FuncRef) else None
         return _key(value) if body is None else _key(body.outputs[value.index])
+
+
+def _fixed(value: Value) -> InputRange | None:
+    return InputRange.fixed(value.shape.static()) if value.shape.is_static else None
 
 
 @attrs.define(slots=True)
@@ -156,17 +189,23 @@ class _Asked:
         return Tensor.of(np.array(elements).reshape(dims), self.fed[name].dtype)
 
 
-def _entering(group: Sequence[Node]) -> list[Value]:
+def entering(group: Sequence[Node]) -> list[Value]:
     """The inputs of the segment that ``group`` will be, in the order in which :func:`tfgraphopt.regions.outline` finds them."""
     region = set(group)
     found = (v for n in group for v in n.inputs)
     return list(
-        dict.fromkeys(v for v in found if v.producer is None or not (v.producer in region or _free(v.producer)))
+        dict.fromkeys(v for v in found if v.producer is None or not (v.producer in region or is_free(v.producer)))
     )
 
 
-def _free(node: Node) -> bool:
+def is_free(node: Node) -> bool:
+    """Whether ``node`` belongs to no segment and orders nothing: a constant, which every reader copies."""
     return node.op == "Const" and not node.control
+
+
+def _wanted(groups: Iterable[Sequence[Node]]) -> tuple[Value, ...]:
+    every = (v for group in groups for v in entering(group) if v.dtype in _INTEGERS and _is_small(v))
+    return tuple(dict.fromkeys(every))
 
 
 def _is_small(value: Value) -> bool:

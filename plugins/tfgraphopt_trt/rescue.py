@@ -12,7 +12,9 @@ from tfgraphopt.passes import Context, PassManager, Step
 from tfgraphopt_trt.clustering import clusters
 from tfgraphopt_trt.engine_nodes import body_of, put_back
 from tfgraphopt_trt.lower import Lower
-from tfgraphopt_trt.segment import POINTS, is_free, make_segment, no_work, too_small
+from tfgraphopt_trt.profile_points import is_free
+from tfgraphopt_trt.segment import POINTS, make_segment, no_work, too_small
+from tfgraphopt_trt.units import Units
 
 MOST_CULPRITS = 8
 """A segment from which so many culprits were excluded is left in TensorFlow."""
@@ -68,18 +70,20 @@ def _guilty(body: Graph, where: Sequence[str]) -> set[Node]:
 
 
 def _segments(failed: str, nodes: Sequence[Node], ctx: Context, graph: Graph) -> list[Node]:
-    wanted = {n for n in nodes if not is_free(n)}
-    label = {n: n.device if n in wanted else None for n in graph}
+    wanted = {n.name for n in nodes if not is_free(n)}
+    units = Units.form(graph)
+    label = {n: n.device if wanted.issuperset(m.name for m in units.of(n)) else None for n in graph}
     made = []
     for group in clusters(graph, label, is_free):
         refused = too_small(group, ctx.config.minimum_segment_size) or no_work(group)
         if refused:
-            _judge(ctx, [n.name for n in group], *refused, segment="")
+            _judge(ctx, [m.name for n in group for m in units.of(n)], *refused, segment="")
             continue
         name = _next_name(failed, ctx)
-        names = make_segment(graph, group, ctx, name, ctx.facts[POINTS])
+        names = make_segment(graph, group, ctx, name, ctx.facts[POINTS][graph.name], units)
         made.append(graph.node(name))
         _judge(ctx, [*names, *_constants(made[-1], ctx)], "converted", "", name)
+    units.dissolve(graph)
     return made
 
 

@@ -2,32 +2,38 @@
 
 from __future__ import annotations
 
+import functools
+import itertools
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import ClassVar
 
 import attrs
 
 from tfgraphopt.config import Config
-from tfgraphopt.ir import Attrs, FuncRef, Graph, Node, Value
+from tfgraphopt.ir import Attrs, FuncRef, Graph, Module, Node, Value
 from tfgraphopt.ir.pack import fingerprint
 from tfgraphopt.passes import ENDPOINT, Context, Pass
 from tfgraphopt.regions import Outlined, outline
 from tfgraphopt.report import SegmentReport, Verdict
 from tfgraphopt.transforms.dead_code import erase_dead
-from tfgraphopt.transforms.identity import FORWARDING
 from tfgraphopt.transforms.infer_types import TYPES
 from tfgraphopt_trt.checks import release
 from tfgraphopt_trt.clustering import clusters
 from tfgraphopt_trt.engine_kinds import chosen_kind
 from tfgraphopt_trt.engine_nodes import PROFILES
 from tfgraphopt_trt.hookspecs import EngineKind
-from tfgraphopt_trt.profile_points import ProfilePoints
+from tfgraphopt_trt.owned import owned_functions
+from tfgraphopt_trt.profile_points import ProfilePoints, entering, is_free
 from tfgraphopt_trt.profiles import Profile
 from tfgraphopt_trt.support import Support
+from tfgraphopt_trt.units import Units, work_of
 
 SEGMENTS = "segments"
 POINTS = "trt.profile-points"
+"""The fact that holds what is known of shapes, by the name of the graph."""
+_Points = Callable[[Sequence[Sequence[Node]]], ProfilePoints]
+"""What is known of the shapes in a graph, with the elements of small integers that enter the given segments."""
 
 
 @attrs.frozen(slots=True)
@@ -47,6 +53,14 @@ class Segment(Pass):
     min_size: int | None = None
 
     def run(self, graph: Graph, ctx: Context) -> None:
+        op = chosen_kind(ctx).op
+        run = _run_number(ctx.module, op, ctx.facts.get(ENDPOINT, 0))
+        names = (f"{op}_{run:03d}_{index:03d}" for index in itertools.count())
+        self._segment(graph, ctx, names, lambda groups: ProfilePoints.of(graph, groups, ctx.config))
+
+    def _segment(self, graph: Graph, ctx: Context, names: Iterator[str], points: _Points) -> None:
+        """Segment one graph, then the functions of what stays in TensorFlow there."""
+        units = Units.form(graph)
         verdicts = Support.of(ctx).judge(graph)
         release(graph, verdicts)
         label = {n: n.device if v.status == "converted" else None for n, v in verdicts.items()}
@@ -60,17 +74,19 @@ class Segment(Pass):
                 kept.append(group)
         kept = _limited(kept, ctx, verdicts)
         _settle_constants(graph, verdicts, {n for g in kept for n in g})
-        points = ProfilePoints.of(graph, kept, ctx.config) if kept else ProfilePoints()
-        ctx.facts[POINTS] = points
-        op = chosen_kind(ctx).op
-        run = _run_number(graph, op, ctx.facts.get(ENDPOINT, 0))
+        known = functools.cache(lambda: points(kept))
         segments: dict[str, str] = {}
-        for index, group in enumerate(kept):
-            name = f"{op}_{run:03d}_{index:03d}"
-            segments.update(dict.fromkeys(make_segment(graph, group, ctx, name, points), name))
-        for verdict in verdicts.values():
-            ctx.report.verdicts[verdict.node] = attrs.evolve(verdict, segment=segments.get(verdict.node, ""))
-        erase_dead(graph)
+        for group in kept:
+            ctx.facts.setdefault(POINTS, {})[graph.name] = known()
+            name = next(names)
+            segments.update(dict.fromkeys(make_segment(graph, group, ctx, name, known(), units), name))
+        _report(graph, verdicts, units, segments, ctx)
+        units.dissolve(graph)
+        erase_dead(graph, keep_stateful=graph is not ctx.module.main)
+        for owned in owned_functions(graph, ctx.module):
+            owned.learn_types()
+            inside = functools.partial(known().within, owned.operands, owned.function, ctx.module.functions)
+            self._segment(owned.function, ctx, names, inside)
 
     def _least(self, config: Config) -> int:
         return config.minimum_segment_size if self.min_size is None else self.min_size
@@ -78,19 +94,16 @@ class Segment(Pass):
 
 def too_small(group: Sequence[Node], least: int) -> tuple[str, str] | None:
     """The status and the reason of nodes whose segment is not worth an engine, or None when it is."""
-    size = sum(n.op not in FORWARDING for n in group)
+    size = sum(work_of(n) for n in group)
     if size >= least:
         return None
     return "segment too small", f"its segment has {size} nodes that do work; minimum_segment_size is {least}"
 
 
-def is_free(node: Node) -> bool:
-    """Whether ``node`` belongs to no segment: its readers copy it."""
-    return node.op == "Const" and not node.control
-
-
 def no_work(group: Sequence[Node]) -> tuple[str, str] | None:
     """The status and the reason of nodes whose segment computes nothing that an engine is for, or None."""
+    if not entering(group):
+        return "segment dropped", "its segment reads nothing but constants; an engine needs an input"
     if any(v.dtype.is_floating for n in group for v in n.outputs):
         return None
     return "segment dropped", "its segment computes integers only (shapes, indices); an engine would not pay"
@@ -118,26 +131,42 @@ def _settle_constants(graph: Graph, verdicts: dict[Node, Verdict], members: set[
             )
 
 
-def _run_number(graph: Graph, op: str, first: int) -> int:
-    """The first number under which no engine of this graph is named yet (an optimised graph may be optimised again).
+def _report(
+    graph: Graph, verdicts: Mapping[Node, Verdict], units: Units, segments: Mapping[str, str], ctx: Context
+) -> None:
+    """Verdicts on the user's nodes, by their names; other graphs than the main one put their own name before them."""
+    prefix = "" if graph is ctx.module.main else f"{graph.name}:"
+    for node, verdict in verdicts.items():
+        for member in units.of(node):
+            segment = segments.get(member.name, "")
+            own = attrs.evolve(verdict, node=member.name, op=member.op, origin=member.origin, segment=segment)
+            ctx.report.verdicts[prefix + member.name] = own
+
+
+def _run_number(module: Module, op: str, first: int) -> int:
+    """The first number under which no engine is named yet (an optimised graph may be optimised again).
 
     Every endpoint of a model begins with its own number, so that counters tell their engines apart.
     """
-    taken = {n.name[len(op) + 1 :][:3] for n in graph if n.name.startswith(op + "_") and "/" not in n.name}
+    every = (n.name for g in module.graphs("tf") for n in g)
+    taken = {name[len(op) + 1 :][:3] for name in every if name.startswith(op + "_") and "/" not in name}
     return next(i for i in range(first, first + 1000) if f"{i:03d}" not in taken)
 
 
-def make_segment(graph: Graph, group: Sequence[Node], ctx: Context, name: str, points: ProfilePoints) -> list[str]:
+def make_segment(
+    graph: Graph, group: Sequence[Node], ctx: Context, name: str, points: ProfilePoints, units: Units
+) -> list[str]:
     """Turn ``group`` into a function and the engine node ``name``; returns the names of its nodes, constants included."""
     constants = {v.producer for n in group for v in n.inputs if v.producer is not None and is_free(v.producer)}
-    members = [*group, *constants]
-    names, ops = [n.name for n in members], Counter(n.op for n in members)
+    members = [m for n in [*group, *constants] for m in units.of(n)]
+    names, ops = [m.name for m in members], Counter(m.op for m in members)
     profiles = points.profiles(group, ctx.module.functions)
     kind = chosen_kind(ctx)
     outlined = outline(
         graph, group, op=kind.op, name=name, body_name=f"{name}_native_segment",
         call_attrs=_EngineAttrs(name, kind, ctx.config), device=kind.device,
     )  # fmt: skip
+    units.dissolve(outlined.body)
     _name_body(outlined)
     ctx.module.add_function(outlined.body)
     ctx.facts.setdefault(PROFILES, {})[name] = profiles

@@ -25,6 +25,19 @@ def known_values(value: Value) -> Values | None:
     return _Evaluator().values(value)
 
 
+def is_computed_early(value: Value | None) -> bool:
+    """Whether ``value`` depends on constants and dimensions only, so that TensorRT knows it before an engine runs."""
+    waiting, seen = [value], set()
+    while waiting:
+        one = waiting.pop()
+        if one is None or one.producer is None:
+            return False
+        if one.producer.op != "trt.shape" and one not in seen:
+            seen.add(one)
+            waiting.extend(one.producer.inputs)
+    return True
+
+
 class _Evaluator:
     """Walks from a value to what it is computed from; each value is looked at once."""
 

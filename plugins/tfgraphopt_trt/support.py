@@ -16,9 +16,9 @@ from tfgraphopt.report import Verdict
 from tfgraphopt.transforms.dead_code import FED
 from tfgraphopt.transforms.identity import FORWARDING
 from tfgraphopt_trt.builder import Unsupported
-from tfgraphopt_trt.calls import called, convert_call, is_pure
 from tfgraphopt_trt.converter import Converter, Fragment, convert
 from tfgraphopt_trt.engine_kinds import chosen_kind
+from tfgraphopt_trt.functions import FunctionWriter, called_function, functions_of, is_pure, is_pure_node
 from tfgraphopt_trt.hookspecs import LayerRule, SegmentRule
 
 CONVERTERS_HOOK = "tfgraphopt_trt_converters"
@@ -77,7 +77,7 @@ class Support:
         return self._try(node)
 
     def _try(self, node: Node) -> tuple[str, str]:
-        if node.op not in self.converters and called(node) is None:
+        if node.op not in self.converters and called_function(node) is None:
             return "no converter", f"no plugin converts {node.op}"
         try:
             fragment = self.fragment(node)
@@ -100,12 +100,13 @@ class Support:
     def fragment(self, node: Node) -> Fragment:
         """The layers of ``node``; Unsupported with the reason when there are none."""
         converter = self.converters.get(node.op)
-        body = called(node)
+        body = called_function(node)
+        functions = FunctionWriter(self.converters, self.layers, node.graph.functions)
         if converter is None and body is not None:
-            return convert_call(node, body, self.fragment, self.layers)
+            return functions.convert_call(node, body)
         if converter is None:
             raise Unsupported(f"no plugin converts {node.op}")
-        return convert(converter, node, self.layers)
+        return convert(converter, node, self.layers, functions)
 
     def _against_layers(self, fragment: Graph) -> str | None:
         """What the layer rules have against the layers that a node becomes."""
@@ -138,10 +139,10 @@ def _on_cpu(node: Node, config: Config) -> str | None:
 
 
 def _stateful(node: Node, config: Config) -> str | None:
-    definition, body = node.definition, called(node)
-    if body is not None:
-        return None if is_pure(body) else f"function {body.name!r} has side effects or state"
-    return "it has side effects or state" if definition is not None and definition.stateful else None
+    if node.definition is None or is_pure_node(node):
+        return None
+    guilty = [f.name for f in functions_of(node) if f is not None and not is_pure(f)]
+    return f"function {guilty[0]!r} has side effects or state" if guilty else "it has side effects or state"
 
 
 RULES = (SegmentRule("denied", _denied), SegmentRule("placed-on-cpu", _on_cpu), SegmentRule("stateful", _stateful))

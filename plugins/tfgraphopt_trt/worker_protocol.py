@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import IO, Any
 
 from tfgraphopt.errors import ConfigError, EngineBuildFailed, MissingDependency, TfGraphOptError
-from tfgraphopt.ir import Graph, OpTable
+from tfgraphopt.ir import Graph, OpTable, nodes_within
 from tfgraphopt.ir.core import CONSTANT_OPS
 from tfgraphopt.ir.pack import pack, unpack
 from tfgraphopt_trt.build_options import BuildOptions, BuildResult, NoBuilder
@@ -53,7 +53,9 @@ def request(
     graph: Graph, layers: Mapping[str, LayerDef], profiles: Sequence[Profile], options: BuildOptions
 ) -> tuple[Any, bytes]:
     """A build as a frame; ConfigError when a layer cannot be imported by another process."""
-    used = {node.op: layers[node.op] for node in graph if node.op in layers and node.op not in CONSTANT_OPS}
+    used = {
+        node.op: layers[node.op] for node in nodes_within(graph) if node.op in layers and node.op not in CONSTANT_OPS
+    }
     header = {
         "sources": layer_sources(used.values()),
         "profiles": [[[i, *_range_to_json(r)] for i, r in profile.items()] for profile in profiles],

@@ -8,7 +8,7 @@ import numpy as np
 from hypothesis import strategies as st
 
 from tfgraphopt.graphdef import tf_op_table
-from tfgraphopt.ir import AttrPlaceholder, DType, FuncRef, Graph, Node, Shape, Tensor, TensorType, Value
+from tfgraphopt.ir import AttrPlaceholder, Body, DType, FuncRef, Graph, Node, OpTable, Shape, Tensor, TensorType, Value
 
 OPS = tf_op_table()
 NUMERIC = [d for d in DType if d.has_numpy and d is not DType.STRING]
@@ -43,9 +43,21 @@ def tensors(draw: st.DrawFn, dtype: DType | None = None) -> Tensor:
     return Tensor(kind, Shape(shape), lambda: array.reshape(shape))
 
 
+@st.composite
+def bodies(draw: st.DrawFn) -> Body:
+    """Graphs that nodes own; their ops are defined nowhere."""
+    graph = Graph(draw(node_names), OpTable(), draw(st.sampled_from(["tf", "trt"])))
+    value = graph.add_input("x", TensorType(DType.FLOAT, draw(shapes)))
+    for _ in range(draw(st.integers(0, 2))):
+        constant = draw(st.dictionaries(st.just("value"), tensors(), max_size=1))
+        value = graph.add("Some", [value], constant, name=draw(node_names), types=[value.type]).output
+    graph.set_outputs([value])
+    return Body(graph)
+
+
 _leaves = st.one_of(
     st.none(), st.booleans(), st.integers(-(2**63), 2**63 - 1), st.floats(), texts, st.binary(max_size=8), dtypes, shapes,
-    tensors(), texts.map(AttrPlaceholder),
+    tensors(), texts.map(AttrPlaceholder), bodies(),
 )  # fmt: skip
 
 

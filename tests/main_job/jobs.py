@@ -43,14 +43,16 @@ def _tensor(name: str) -> str:
 
 
 def lowered_errors(result: tgo.Result, graph_def: Any, feeds: Mapping[str, Array]) -> dict[str, float]:
-    """Per segment, the largest error of its lowered body's meaning, relative to the largest magnitude of each output.
+    """Per segment of the main graph, the largest error of its lowered body's meaning, relative to the magnitude of each output.
 
     The operands and the expected results of the segment are what TensorFlow computes with the original graph.
     """
     layers = layer_map(result.tables.items("tfgraphopt_trt_layers"))
     errors = {}
     for name, body in result.module.lowered.items():
-        call = result.module.main.node(name)
+        call = result.module.main.find(name)
+        if call is None:
+            continue
         sources = [_source(v) for v in call.inputs]
         fallback = result.module.functions[call.attrs["segment_func"].name]  # type: ignore[union-attr]
         wanted = [_source(v) for v in fallback.outputs]

@@ -151,10 +151,11 @@ def test_calls_are_inlined_into_one_engine() -> None:
     assert result.report.segments["TRTEngineOp_000_000"].ops["Tanh"] == 2
 
 
-def test_branches_of_conditionals_stay_functions_of_the_graph() -> None:
+@pytest.mark.parametrize("converts", [True, False])
+def test_a_conditional_is_part_of_the_engine_or_its_branches_have_engines_of_their_own(converts: bool) -> None:
     def build(x: tf.Tensor) -> None:
         h = tf.nn.relu(tf.nn.tanh(x))
-        h = tf.cond(tf.reduce_sum(x) > 0, lambda: h * 2.0, lambda: h - 1.0)
+        h = tf.cond(tf.reduce_sum(x) > 0, lambda: tf.exp(tf.tanh(h)) * 2.0, lambda: h - 1.0)
         tf.nn.relu(tf.nn.tanh(h), name="y")
 
     with tf.Graph().as_default() as graph:
@@ -163,8 +164,11 @@ def test_branches_of_conditionals_stay_functions_of_the_graph() -> None:
             build(tf.compat.v1.placeholder(tf.float32, [None, 4], name="x"))
         finally:
             tf.compat.v1.disable_control_flow_v2()
-    result = segment(graph.as_graph_def(), ["y"])
-    assert len(result.report.segments) == 2
+    result = segment(graph.as_graph_def(), ["y"], denied_ops=() if converts else ("If", "StatelessIf"))
+    inner = [n.name for g in result.module.functions.values() for n in g if n.op == "TRTEngineOp"]
+    assert len(result.report.segments) == (1 if converts else 3)
+    assert inner == ([] if converts else ["TRTEngineOp_000_002"])
+    assert set(result.module.lowered) == set(result.report.segments)
 
 
 def test_an_optimised_graph_can_be_optimised_again() -> None:

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tfgraphopt.errors import GraphDefError
-from tfgraphopt.ir import AttrPlaceholder, DType, FuncRef, Graph, OpTable, Shape, Tensor, TensorType
+from tfgraphopt.ir import AttrPlaceholder, Body, DType, FuncRef, Graph, OpTable, Shape, Tensor, TensorType
 from tfgraphopt.ir.pack import fingerprint, pack, unpack
 
 DTYPES = [d for d in DType if d.has_numpy]
@@ -36,10 +36,18 @@ def tensors(draw: Any) -> Tensor:
     return Tensor(dtype, Shape(dims), lambda: array).transpose(range(len(dims))[::-1])
 
 
+@st.composite
+def bodies(draw: Any) -> Body:
+    graph = Graph(draw(st.text(max_size=3)), OpTable(), "trt")
+    made = graph.add("trt.b", [graph.add_input("x", draw(TYPES))], {"value": draw(tensors())}, types=[draw(TYPES)])
+    graph.set_outputs(made.outputs)
+    return Body(graph)
+
+
 LEAVES = (
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5) | st.binary(max_size=5)
     | st.sampled_from(list(DType)) | TYPES.map(lambda t: t.shape) | tensors()
-    | st.builds(AttrPlaceholder, st.text(max_size=3))
+    | st.builds(AttrPlaceholder, st.text(max_size=3)) | bodies()
     | st.builds(FuncRef, st.text(max_size=3), st.just((("T", DType.HALF), ("k", (1, 2.5)))))
 )  # fmt: skip
 ATTRS = st.dictionaries(

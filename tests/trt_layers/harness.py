@@ -31,6 +31,13 @@ class Const:
 
 
 @attrs.frozen
+class Varying:
+    """An attribute that depends on whether the dimensions are unknown."""
+
+    make: Callable[[bool], Any]
+
+
+@attrs.frozen
 class Case:
     """A layer with operands and attributes.
 
@@ -65,7 +72,8 @@ class Case:
     def add_to(self, graph: Graph, unknown: bool = False) -> Sequence[Value]:
         """Add the layer and its operands to ``graph``; its results."""
         values = [self._value(graph, i, item, unknown) for i, item in enumerate(self.inputs)]
-        return graph.add(self.op, values, dict(self.attrs), name=self.name).outputs
+        attributes = {k: v.make(unknown) if isinstance(v, Varying) else v for k, v in self.attrs.items()}
+        return graph.add(self.op, values, attributes, name=self.name).outputs
 
     def _value(self, graph: Graph, index: int, item: Array | Const, unknown: bool) -> Value:
         name = f"{self.name}/{index}"

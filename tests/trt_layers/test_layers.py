@@ -12,10 +12,11 @@ import pytest
 
 from tfgraphopt_trt.layers import all_layers
 from trt_layers.cases import ELEMENTWISE, LAYOUT, LINEAR, SELECTION
+from trt_layers.control_cases import CONTROL
 from trt_layers.harness import Case, check_all, combined, emitted, plan_size, run, traced
 from trt_layers.spatial_cases import SPATIAL
 
-CASES = [*ELEMENTWISE, *LINEAR, *LAYOUT, *SELECTION, *SPATIAL]
+CASES = [*ELEMENTWISE, *LINEAR, *LAYOUT, *SELECTION, *SPATIAL, *CONTROL]
 BY_LAYER: dict[str, list[Case]] = collections.defaultdict(list)
 for _case in CASES:
     BY_LAYER[_case.op].append(_case)

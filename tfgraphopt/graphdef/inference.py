@@ -19,6 +19,7 @@ from tfgraphopt.ir import AttrValue, Graph, Node, Shape, Tensor, TensorType, Val
 GraphDef: TypeAlias = Any
 
 
+_LOOPS = frozenset({"While", "StatelessWhile"})
 _SMALL = 1024  # elements; larger constants cannot matter to a shape function
 
 
@@ -26,7 +27,7 @@ _SMALL = 1024  # elements; larger constants cannot matter to a shape function
 class Inferred:
     """What is known of a graph whose inputs have given shapes and, some of them, given elements."""
 
-    shapes: Mapping[Value, Shape]
+    shapes: dict[Value, Shape]
     elements: Mapping[Value, tuple[int, ...]]
     """Of integer values that were asked for and follow from the shapes and elements given: flat, row-major."""
 
@@ -48,7 +49,8 @@ def infer_at(
     scratch = _imported(graph, shapes, elements)
     found = _types(graph, scratch)
     read = {v: _elements(scratch, v) for v in wanted if v.producer is not None}
-    return Inferred({v: t.shape for v, t in found.items()}, {v: e for v, e in read.items() if e is not None})
+    known = {v: shapes.get(v, v.shape) for v in graph.inputs} | {v: t.shape for v, t in found.items()}
+    return Inferred(known, {v: e for v, e in read.items() if e is not None})
 
 
 def _elements(scratch: Any, value: Value) -> tuple[int, ...] | None:
@@ -71,7 +73,8 @@ def _elements(scratch: Any, value: Value) -> tuple[int, ...] | None:
 def infer_types(graph: Graph, shapes: Mapping[Value, Shape] | None = None) -> dict[Value, TensorType]:
     """What TensorFlow's own shape functions say of every value of ``graph``, given the types of its formal inputs.
 
-    ``shapes`` overrides the shapes of formal inputs and of first results of nodes without inputs (placeholders).
+    ``shapes`` overrides the shapes of formal inputs and of first results of nodes without inputs (placeholders). Loops are then held
+    to keep the shapes that their variables start with.
 
     Ops that this TensorFlow has not registered keep the types they have. Large constants are represented by their shapes, so that
     no weight is copied.
@@ -126,6 +129,9 @@ def _skeleton(graph: Graph, shapes: Mapping[Value, Shape], elements: Mapping[Val
         else:
             export_node(node, proto.node.add(), lambda v: reference(v, {}), {})
             needed |= function_names(node.attrs.values())
+            if shapes and node.op in _LOOPS:
+                proto.node[-1].attr["output_shapes"].list.SetInParent()
+                del proto.node[-1].attr["output_shapes"].list.shape[:]
     _add_functions(proto, needed, graph)
     return proto
 

@@ -527,7 +527,7 @@ class Module:
     """A main graph and the functions it may call.
 
     ``opaque_functions`` are functions that are carried along unread (polymorphic ones). ``lowered`` holds second bodies in
-    another dialect, by the function they stand beside or the node of the main graph that runs them; they are not exported.
+    another dialect, by the function they stand beside or the node that runs them; they are not exported.
     ``versions`` is (producer, min_consumer, bad_consumers) of the GraphDef it came from.
     """
 

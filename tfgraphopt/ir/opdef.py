@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from tfgraphopt.errors import MutationError
+from tfgraphopt.ir.body import Body
 from tfgraphopt.ir.tensor import Tensor
 from tfgraphopt.ir.types import DType, Shape, TensorType
 
@@ -31,7 +32,19 @@ class AttrPlaceholder:
 
 
 AttrValue = (
-    bool | int | float | str | bytes | DType | Shape | Tensor | FuncRef | AttrPlaceholder | tuple[Any, ...] | None
+    bool
+    | int
+    | float
+    | str
+    | bytes
+    | DType
+    | Shape
+    | Tensor
+    | FuncRef
+    | AttrPlaceholder
+    | Body
+    | tuple[Any, ...]
+    | None
 )
 Attrs = Mapping[str, AttrValue]
 Infer = Callable[[Sequence["Value"], Attrs], Sequence[TensorType]]

@@ -21,6 +21,7 @@ import attrs
 import numpy as np
 
 from tfgraphopt.errors import GraphDefError
+from tfgraphopt.ir.body import Body
 from tfgraphopt.ir.core import Graph, Node, Value
 from tfgraphopt.ir.opdef import AttrPlaceholder, AttrValue, FuncRef, OpTable
 from tfgraphopt.ir.tensor import Array, Tensor
@@ -152,6 +153,8 @@ def _attr_to_json(value: Any, keep: Keep) -> Json:
         return {"tensor": keep(value)}
     if isinstance(value, tuple):
         return [_attr_to_json(item, keep) for item in value]
+    if isinstance(value, Body):
+        return {"graph": _graph_to_json(value.graph, keep)}
     write = _WRITERS.get(type(value))
     if write is None:
         raise TypeError(f"cannot write {value!r}, a {type(value).__name__}")
@@ -241,6 +244,8 @@ class _Reader:
             return data  # type: ignore[no-any-return]  # None, bool, int, float or str
         if "tensor" in data:
             return self._tensor(data["tensor"])
+        if "graph" in data:
+            return Body(self.graph(data["graph"]))
         read: AttrValue = _READERS[next(iter(data))](data)
         return read
 

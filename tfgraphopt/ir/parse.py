@@ -16,7 +16,7 @@ from tfgraphopt.ir.core import CONSTANT_OPS, Graph, Module
 from tfgraphopt.ir.opdef import AttrPlaceholder, AttrValue, FuncRef, OpTable
 from tfgraphopt.ir.tensor import Tensor
 from tfgraphopt.ir.types import DType, Shape, TensorType
-from tfgraphopt.ir.written import Builder, Ref, Statement, WrittenGraph, WrittenModule, signature
+from tfgraphopt.ir.written import Builder, Ref, Statement, WrittenBody, WrittenGraph, WrittenModule, signature
 
 _QUOTED = r'"(?:[^"\\]|\\.)*"'
 _NAME = rf"(?:{_QUOTED}|[A-Za-z0-9_./-]+)"
@@ -311,6 +311,8 @@ class _Parser:
     def _word_value(self, token: _Token) -> AttrValue:
         if token.text == "shape":
             return self._shape()
+        if token.text == "graph":
+            return WrittenBody(self.graph("graph"))
         if token.text in _CONSTANTS:
             return _CONSTANTS[token.text]
         if token.text not in _DTYPES:

@@ -24,6 +24,7 @@ import attrs
 import numpy as np
 
 from tfgraphopt.errors import MutationError
+from tfgraphopt.ir.body import Body
 from tfgraphopt.ir.compare import same_attr
 from tfgraphopt.ir.core import CONSTANT_OPS, Graph, Module, Node, Value
 from tfgraphopt.ir.opdef import ArgDef, AttrPlaceholder, Attrs, AttrValue, FuncRef, OpDef
@@ -180,7 +181,13 @@ class _Printer:
             return f"{value.type} {self._elements(value)}"
         if isinstance(value, FuncRef):
             return self.symbol(value.name) + (self.attributes(dict(value.attrs)) if value.attrs else "")
+        if isinstance(value, Body):
+            return self._body(value)
         return _scalar(value)
+
+    def _body(self, body: Body) -> str:
+        inner = _Printer(self.normalise, self.small, self.tensors, self.functions)
+        return inner.graph("graph", body.graph).rstrip("\n").replace("\n", "\n  ")
 
     def _elements(self, tensor: Tensor) -> str:
         if self._is_small(tensor):

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 
 from tfgraphopt.errors import InvalidGraph, MutationError
+from tfgraphopt.ir.body import bodies_of
 from tfgraphopt.ir.core import Graph, Module, Node, Value
 from tfgraphopt.ir.names import LEGAL_NAME
 from tfgraphopt.ir.opdef import ArgDef, Attrs, AttrValue, FuncRef, OpDef
@@ -69,7 +70,7 @@ def _module_violations(module: Module) -> Iterator[str]:
         if function.name != name:
             yield f"function {name!r} holds graph {function.name!r}"
     for name in module.lowered.keys() - module.functions.keys():
-        if module.main.find(name) is None:
+        if all(graph.find(name) is None for graph in module.graphs("tf")):
             yield f"lowered body {name!r} stands beside no function and belongs to no node"
     for name in module.opaque_functions.keys() & module.functions.keys():
         yield f"function {name!r} is both read and opaque"
@@ -181,6 +182,8 @@ def _node(graph: Graph, node: Node, module: Module | None) -> Iterator[str]:
         yield f"its definition is not that of op {node.op!r}"
     elif node.definition is not None:
         yield from _definition(node, node.definition)
+    for body in bodies_of(node):
+        yield from graph_violations(body, module)
     if module is not None:
         yield from (f"it refers to function {n!r}, which does not exist" for n in _dangling(module, node))
 

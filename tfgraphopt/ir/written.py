@@ -8,8 +8,9 @@ from typing import NoReturn
 import attrs
 
 from tfgraphopt.errors import MutationError
+from tfgraphopt.ir.body import Body
 from tfgraphopt.ir.core import Graph, Node, Value
-from tfgraphopt.ir.opdef import ArgDef, AttrValue, OpDef, OpTable
+from tfgraphopt.ir.opdef import ArgDef, AttrValue, FuncRef, OpDef, OpTable
 from tfgraphopt.ir.types import TensorType
 
 Ref = tuple[str, int]
@@ -45,6 +46,15 @@ class WrittenGraph:
     beside: str = ""
 
 
+class WrittenBody(Body):
+    """The place of a body whose graph is written but not made yet."""
+
+    __slots__ = ("written",)
+
+    def __init__(self, written: WrittenGraph) -> None:
+        self.written = written
+
+
 @attrs.define(slots=True)
 class WrittenModule:
     """A module as it is written, the main graph first."""
@@ -77,7 +87,7 @@ class Builder:
     def build(self, written: WrittenGraph) -> Graph:
         """The graph; names that are not defined, or twice, are refused at their place."""
         graph = Graph(written.name, self.ops, written.dialect)
-        graph.attrs = dict(written.attrs)
+        graph.attrs = {k: self._attr(v) for k, v in written.attrs.items()}
         values: dict[str, tuple[Value, ...]] = {}
         for name, type_, at in written.inputs:
             self._fresh(name, values, at)
@@ -97,11 +107,18 @@ class Builder:
         control = [self._node(graph, name, at) for name, at in statement.control]
         try:
             return graph.add(
-                statement.op, inputs, statement.attrs, name=statement.name, control=control, device=statement.device,
-                origin=statement.origin, types=statement.types,
+                statement.op, inputs, {k: self._attr(v) for k, v in statement.attrs.items()}, name=statement.name,
+                control=control, device=statement.device, origin=statement.origin, types=statement.types,
             )  # fmt: skip
         except MutationError as error:
             self.fail(statement.at, str(error))
+
+    def _attr(self, value: AttrValue) -> AttrValue:
+        if isinstance(value, tuple):
+            return tuple(self._attr(item) for item in value)
+        if isinstance(value, FuncRef):
+            return FuncRef(value.name, tuple((k, self._attr(v)) for k, v in value.attrs))
+        return Body(self.build(value.written)) if isinstance(value, WrittenBody) else value
 
     def _value(self, ref: Ref, values: Mapping[str, tuple[Value, ...]], at: int) -> Value:
         name, index = ref

@@ -7,7 +7,7 @@ from typing import ClassVar
 import attrs
 
 from tfgraphopt.graphdef import function_names
-from tfgraphopt.ir import FuncRef, Graph, Node
+from tfgraphopt.ir import FuncRef, Graph, Module, Node
 from tfgraphopt.passes import Context, Pass
 from tfgraphopt.regions import inline
 
@@ -25,10 +25,11 @@ class InlineFunctions(Pass):
     before: ClassVar[tuple[str, ...]] = ("infer-types",)
 
     def run(self, graph: Graph, ctx: Context) -> None:
-        used = _reachable(ctx)
+        used = reachable(ctx.module, [ctx.module.main])
         while _inline_once(graph, ctx):  # a copied body may hold calls of its own
             pass
-        for name in used - _reachable(ctx):
+        others = [f for name, f in ctx.module.functions.items() if name not in used]
+        for name in used - reachable(ctx.module, [ctx.module.main, *others]):
             ctx.module.functions.pop(name, None)
 
 
@@ -42,14 +43,14 @@ def _inline_once(graph: Graph, ctx: Context) -> bool:
     return found
 
 
-def _reachable(ctx: Context) -> set[str]:
-    """The functions that the main graph may call, over any number of steps."""
+def reachable(module: Module, roots: list[Graph]) -> set[str]:
+    """The functions that ``roots`` may call, over any number of steps."""
     found: set[str] = set()
-    waiting = [ctx.module.main]
+    waiting = list(roots)
     while waiting:
         graph = waiting.pop()
         for name in function_names(v for n in graph for v in n.attrs.values()) | {n.op for n in graph}:
-            body = ctx.module.functions.get(name)
+            body = module.functions.get(name)
             if body is not None and name not in found:
                 found.add(name)
                 waiting.append(body)

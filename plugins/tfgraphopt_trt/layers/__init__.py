@@ -10,6 +10,7 @@ from tfgraphopt_trt.layerdef import LayerDef
 from tfgraphopt_trt.layers import (
     attention,
     basics,
+    control,
     convolution,
     elementwise,
     gathering,
@@ -27,8 +28,8 @@ from tfgraphopt_trt.layers import (
 )  # fmt: skip
 
 _FAMILIES = (
-    attention, basics, convolution, elementwise, gathering, grids, layout, linear, normalisation, pooling, quantisation,
-    reduction, sampling, selection, sequences, slicing,
+    attention, basics, control, convolution, elementwise, gathering, grids, layout, linear, normalisation, pooling,
+    quantisation, reduction, sampling, selection, sequences, slicing,
 )  # fmt: skip
 
 

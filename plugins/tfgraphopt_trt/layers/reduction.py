@@ -60,6 +60,7 @@ def _emit_reduce(e: Emitter, node: Node) -> Sequence[Any]:
 def _infer_softmax(inputs: Sequence[Value], attrs: Attrs) -> list[TensorType]:
     check_arity(inputs, 1, 1, "softmax")
     check_dtype(inputs[0], FLOATS, "softmax")
+    check(len(dims_of(inputs[0])) > 1, "TensorRT's softmax takes two dimensions or more")
     check_axis(integer(attrs, "axis"), len(dims_of(inputs[0])), "softmax")
     return [inputs[0].type]
 
