@@ -14,6 +14,7 @@ from types import ModuleType
 from typing import Any
 
 from generated_api import api_page
+from generated_cli import cli_page
 
 from tfgraphopt import plugins
 from tfgraphopt.plugins import Tables
@@ -23,12 +24,13 @@ RECORDS = Path(__file__).with_name("conversions.json")
 
 
 def write_pages(folder: Path) -> None:
-    """Write api.md, hooks.md, passes.md and ops.md into ``folder``."""
+    """Write api.md, cli.md, hooks.md, passes.md and ops.md into ``folder``."""
     tables = plugins.load(strict=True)
     folder.mkdir(exist_ok=True)
     for name, make in (("hooks", hooks_page), ("passes", passes_page), ("ops", ops_page)):
         (folder / f"{name}.md").write_text("\n".join(make(tables)) + "\n")
     (folder / "api.md").write_text("\n".join(api_page()) + "\n")
+    (folder / "cli.md").write_text("\n".join(cli_page()) + "\n")
 
 
 def hooks_page(tables: Tables) -> Iterable[str]:

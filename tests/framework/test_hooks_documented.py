@@ -92,3 +92,14 @@ def test_the_pages_list_passes_and_ops(written: Path) -> None:
     assert all(f"\n## {name}\n" in passes for name in tables.table("tfgraphopt_passes"))
     listed = set(re.findall(r"\w+", ops))
     assert set(tables.table("tfgraphopt_trt_converters")) <= listed
+
+
+def test_the_page_of_the_command_line_lists_every_option(written: Path) -> None:
+    from tfgraphopt.cli.parser import build_parsers
+    from tfgraphopt.cli.settings import options_of
+
+    page = (written / "cli.md").read_text()
+    for name, parser in build_parsers().commands.items():
+        section = page.partition(f"\n## {name}\n")[2].partition("\n## ")[0]
+        for key, action in options_of(parser).items():
+            assert f"`{action.option_strings[-1] if action.option_strings else key}`" in section, f"{name} {key}"
