@@ -75,18 +75,17 @@ DESTROYED = """
 import ctypes, sys
 import tfgraphopt_pycuda
 from tfgraphopt_pycuda import NativeRuntime
-from tfgraphopt_trt.engine_op import abi
+from tfgraphopt_trt.engine_op import Device
 
-destroyed = []
-DROP = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
-context_gone, engine_gone = DROP(lambda _: destroyed.append("context")), DROP(lambda _: destroyed.append("engine"))
-runtime = NativeRuntime(sys.argv[1], "scale_runtime")
-runtime.table = abi.RuntimeTable.from_buffer_copy(runtime.table)
-runtime.table.destroy_context, runtime.table.destroy_engine = context_gone, engine_gone
-context = runtime.create_engine(b"3 1-4", abi.Device("cpu", 0)).create_context(0)
-assert destroyed == []
-del context
-assert destroyed == ["context", "engine"], destroyed
+live = ctypes.CDLL(sys.argv[1]).scale_live
+first = NativeRuntime(sys.argv[1], "scale_runtime").create_engine(b"3 1-4", Device("cpu", 0)).create_context(0)
+assert live() == 101, live()  # the engine lives as long as its context
+second = NativeRuntime(sys.argv[1], "scale_runtime").create_engine(b"3 1-4", Device("cpu", 0))
+assert live() == 102, live()
+del first
+assert live() == 1, live()
+del second
+assert live() == 0, live()
 assert "tensorflow" not in sys.modules
 """
 
