@@ -14,7 +14,7 @@ from tfgraphopt import plugins
 from tfgraphopt.calibration import CalibrationRequest, calibration_of
 from tfgraphopt.config import Config, ShapeRange
 from tfgraphopt.errors import ConfigError, PluginError
-from tfgraphopt.formats.model import Endpoint, Model
+from tfgraphopt.formats.model import Endpoint, Model, Writing
 from tfgraphopt.graphdef import (
     GraphDef,
     export_graph_def,
@@ -100,7 +100,6 @@ class Result:
             ConfigError: something that is no SavedModel is at ``path``, or this result is not that of a whole model.
             GraphDefError: the model is larger than protocol buffers can be.
         """
-        from tfgraphopt.formats.plan_files import move_plans
         from tfgraphopt.formats.writing import write_directory
 
         model = self.model
@@ -111,12 +110,9 @@ class Result:
             for name, part in self.parts.items()
             if part.exported is None or part.is_converted
         }
-        runtimes = [r.plans for r in self.tables.items("tfgraphopt_runtimes") if r.plans is not None]
-
-        def write(directory: Path) -> None:
-            model.write(directory, parts, lambda meta: move_plans(meta, directory, runtimes))
-
-        write_directory(Path(path), write)
+        plans = [r.plans for r in self.tables.items("tfgraphopt_runtimes") if r.plans is not None]
+        how = Writing(plans, self.config.max_embedded_bytes)
+        write_directory(Path(path), lambda directory: model.write(directory, parts, how))
         return Path(path)
 
     def write_tensorboard(self, logdir: str | Path) -> list[str]:

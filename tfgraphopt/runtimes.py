@@ -19,6 +19,9 @@ class PlanAttributes:
         digest: the attribute with the plan's SHA-256 (hexadecimal).
         register: a stateful op without results that tells, when it is run, where plans lie: its inputs ``filenames`` are ``N`` scalar
             strings, its attribute ``digests`` lists the digests of the plans in these files.
+        body: the attribute with the name of the function that holds the TensorFlow body.
+        body_inputs: the attribute that tells how many inputs at the end are for the body alone.
+        types: the attribute with the types of all inputs.
     """
 
     ops: tuple[str, ...]
@@ -26,6 +29,9 @@ class PlanAttributes:
     path: str
     digest: str
     register: str
+    body: str
+    body_inputs: str
+    types: str
 
 
 @attrs.frozen(slots=True)

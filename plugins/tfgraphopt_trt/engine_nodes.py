@@ -22,7 +22,10 @@ PROFILES = "trt.profiles"
 OPS = ("TRTEngineOp", "TfgraphoptEngineOp")
 HOST_INPUTS = "_input_hostmem"
 """An attribute that TensorFlow knows for every op: these inputs are in host memory, also where the node is on a GPU."""
-PLANS = PlanAttributes(OPS, "serialized_segment", "plan_path", "plan_digest", "TfgraphoptRegisterPlans")
+PLANS = PlanAttributes(
+    OPS, data="serialized_segment", path="plan_path", digest="plan_digest", register="TfgraphoptRegisterPlans", body="segment_func",
+    body_inputs="body_inputs", types="InT",
+)  # fmt: skip
 
 
 def op_def(name: str) -> OpDef:
@@ -58,6 +61,7 @@ _ATTRS = (
     AttrDef("plan_digest", "string", "", True),
     AttrDef("runtime", "string", "tensorrt", True),
     AttrDef("strict", "bool", False, True),
+    AttrDef("body_inputs", "int", 0, True),
     AttrDef("static_engine", "bool", True, True),
 )
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import tensorflow as tf
-from formats.models import frozen_graph, images, save_everything, save_tf1
+from formats.models import WIDTH, frozen_graph, images, numbers, save_everything, save_tf1
 from formats.test_formats import WORDS, equal, run_tf1
 
 import tfgraphopt as tgo
@@ -112,6 +112,25 @@ def test_plans_that_were_too_large_for_the_graph_come_along(tmp_path: Path) -> N
     path = result.save(tmp_path / "out")
     shutil.rmtree(tmp_path / "engines")
     assert run_tf1(path, "serving_default", {"x": images()})["scores"].shape == (3, 8)
+
+
+@pytest.mark.parametrize("engine", ["openvino", "none"])
+def test_weights_that_are_too_large_for_a_graph_are_read_from_the_variables(
+    engine: str, everything: Path, optimised: Path, tmp_path: Path
+) -> None:
+    """With the limit at 0 bytes; at 2 GB nothing else is different. The bodies of nodes without a plan run, with those weights."""
+    path = tgo.optimize(everything, engine=engine, max_batch_size=4, max_embedded_bytes=0).save(tmp_path / "out")
+    weights = numbers(WIDTH, WIDTH).tobytes()
+    assert weights in (optimised / "saved_model.pb").read_bytes()
+    assert weights not in (path / "saved_model.pb").read_bytes()
+    before, after = tf.saved_model.load(str(everything)), tf.saved_model.load(str(path))
+    x, words = tf.constant(images()), tf.constant(WORDS)
+    equal(after.signatures["embed"](x), before.signatures["embed"](x))
+    equal(after.signatures["serving_default"](x=x, words=words), before.signatures["serving_default"](x=x, words=words))
+    equal(served(path), served(everything))
+    if engine == "none":
+        tfgraphopt.runtime.reset_counters()
+        equal(tf.saved_model.load(str(optimised)).signatures["embed"](x), before.signatures["embed"](x))
 
 
 def test_a_fresh_process_runs_them(everything: Path, optimised: Path) -> None:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import attrs
 
 from tfgraphopt.errors import GraphDefError
-from tfgraphopt.formats.model import Endpoint
+from tfgraphopt.formats.model import Endpoint, Writing
+from tfgraphopt.formats.plan_files import move_plans
 from tfgraphopt.formats.saved_model import FILE, serialised
 from tfgraphopt.formats.signature import SIGNATURE, add_signature, ends, key_of
 from tfgraphopt.graphdef import GraphDef, export_graph_def, import_graph_def
@@ -33,7 +33,7 @@ class FrozenGraph:
         inputs = {n.name: n.name for n in module.main if n.op in FED}
         return [Endpoint(SIGNATURE, module, inputs, {key_of(o): o for o in outputs})]
 
-    def write(self, directory: Path, optimised: Mapping[str, Endpoint], finish: Callable[[Any], None]) -> None:
+    def write(self, directory: Path, optimised: Mapping[str, Endpoint], how: Writing) -> None:
         """See :class:`tfgraphopt.formats.model.Model`."""
         import tensorflow as tf
         from tensorflow.core.protobuf import saved_model_pb2
@@ -45,5 +45,5 @@ class FrozenGraph:
         meta.meta_info_def.tensorflow_version = tf.__version__
         meta.graph_def.CopyFrom(export_graph_def(endpoint.module))
         add_signature(meta, endpoint.module.main, endpoint.inputs, endpoint.outputs)
-        finish(meta)
+        move_plans(meta, directory, how.plans)
         (directory / FILE).write_bytes(serialised(saved, directory))

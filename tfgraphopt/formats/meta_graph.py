@@ -7,7 +7,7 @@ stays beside them as it was.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,8 @@ import attrs
 
 from tfgraphopt.errors import GraphDefError
 from tfgraphopt.formats.checkpoint import Checkpoint
-from tfgraphopt.formats.model import Endpoint, shown
+from tfgraphopt.formats.model import Endpoint, Writing, shown
+from tfgraphopt.formats.plan_files import move_plans
 from tfgraphopt.formats.saved_model import FILE, serialised
 from tfgraphopt.formats.signature import INITIALISER, add_signature, ancestors, ends, key_of
 from tfgraphopt.graphdef import GraphDef, attr_of_proto, export_graph_def, import_graph_def
@@ -88,7 +89,7 @@ class MetaGraphModel:
         graph.erase(node)
         self.read[id(own)] = original
 
-    def write(self, directory: Path, optimised: Mapping[str, Endpoint], finish: Callable[[Any], None]) -> None:
+    def write(self, directory: Path, optimised: Mapping[str, Endpoint], how: Writing) -> None:
         """See :class:`tfgraphopt.formats.model.Model`."""
         if self.path is not None:
             shutil.copytree(
@@ -105,7 +106,7 @@ class MetaGraphModel:
             self._put_back(meta, endpoint.module)
         if not meta.meta_info_def.tags:
             meta.meta_info_def.tags.append("serve")
-        finish(meta)
+        move_plans(meta, directory, how.plans)
         (directory / FILE).write_bytes(serialised(saved_model_of(meta), directory))
 
     def _put_back(self, meta: Any, module: Module) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import attrs
 
 from tfgraphopt.ir import Module, OpTable
+from tfgraphopt.runtimes import PlanAttributes
 
 EXAMPLE = 8
 
@@ -32,6 +33,19 @@ class Endpoint:
     notes: Sequence[str] = ()
 
 
+@attrs.frozen(slots=True)
+class Writing:
+    """How a model is written.
+
+    Attributes:
+        plans: how engine nodes keep their plans, for every runtime.
+        max_embedded_bytes: from which size on weights of TensorFlow bodies are read from variables instead of being in the graph.
+    """
+
+    plans: Sequence[PlanAttributes]
+    max_embedded_bytes: int
+
+
 class Model(Protocol):
     """A model in some format."""
 
@@ -42,11 +56,8 @@ class Model(Protocol):
             GraphDefError: there is none of that name, or its graph cannot be read.
         """
 
-    def write(self, directory: Path, optimised: Mapping[str, Endpoint], finish: Callable[[Any], None]) -> None:
-        """Write it as a SavedModel into the empty ``directory``, with the optimised endpoints in place of its own.
-
-        ``finish`` is called on its MetaGraphDef, which it may change, just before that is written.
-        """
+    def write(self, directory: Path, optimised: Mapping[str, Endpoint], how: Writing) -> None:
+        """Write it as a SavedModel into the empty ``directory``, with the optimised endpoints in place of its own."""
 
 
 def shown(names: Sequence[str]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +13,10 @@ import attrs
 from tfgraphopt.errors import GraphDefError
 from tfgraphopt.formats.checkpoint import Checkpoint
 from tfgraphopt.formats.freezing import freeze, keep_effects_only, only_read
-from tfgraphopt.formats.model import Endpoint, shown
+from tfgraphopt.formats.model import Endpoint, Writing, shown
 from tfgraphopt.formats.object_graph import ObjectGraph, Target
+from tfgraphopt.formats.plan_files import move_plans
+from tfgraphopt.formats.sharing import add_weight_inputs, share_weights
 from tfgraphopt.graphdef import tensor_of_proto
 from tfgraphopt.graphdef.functions import (
     called_names,
@@ -27,6 +29,7 @@ from tfgraphopt.ir import DType, Graph, Module, Node, OpTable, Tensor, Value
 from tfgraphopt.passes import Context
 from tfgraphopt.plugins import Tables
 from tfgraphopt.report import Report
+from tfgraphopt.runtimes import PlanAttributes
 from tfgraphopt.transforms.dead_code import erase_dead
 from tfgraphopt.transforms.inline_functions import InlineFunctions
 
@@ -124,7 +127,7 @@ class FunctionModel:
 
     # -- giving back -------------------------------------------------------------------------------------------------
 
-    def write(self, directory: Path, optimised: Mapping[str, Endpoint], finish: Callable[[Any], None]) -> None:
+    def write(self, directory: Path, optimised: Mapping[str, Endpoint], how: Writing) -> None:
         """See :class:`tfgraphopt.formats.model.Model`."""
         shutil.copytree(
             self.path, directory, dirs_exist_ok=True, ignore=shutil.ignore_patterns(FILE, "*.pbtxt", "fingerprint.pb")
@@ -132,21 +135,42 @@ class FunctionModel:
         saved = read_saved_model(self.path)
         meta = meta_graph(saved, tuple(self.meta.meta_info_def.tags), self.path)
         library = dict(self.objects.library)
+        share = self._constant_bytes(optimised.values()) > how.max_embedded_bytes
         for name, endpoint in optimised.items():
-            self._put_back(self.targets[name], endpoint.module, library)
+            self._put_back(self.targets[name], endpoint.module, library, how.plans if share else ())
         meta.graph_def.library.ClearField("function")
         meta.graph_def.library.function.extend(_live(meta, library).values())
-        finish(meta)
+        move_plans(meta, directory, how.plans)
         (directory / FILE).write_bytes(serialised(saved, directory))
 
-    def _put_back(self, target: Target, module: Module, library: dict[str, Any]) -> None:
-        read_again = _Thaw(self.frozen[target.endpoint])
-        function, called = module_functions(module, library[target.function], target.inputs, read_again)
+    def _put_back(
+        self, target: Target, module: Module, library: dict[str, Any], sharing: Sequence[PlanAttributes]
+    ) -> None:
+        captures = self.frozen[target.endpoint]
+        original = library[target.function]
+        kinds = {given: arg.type for given, arg in zip(target.inputs, original.signature.input_arg, strict=True)}
+        variables = {key: name for key, name in captures.items() if kinds[name] == DType.RESOURCE.number}
+        shared = {body: s for plans in sharing for body, s in share_weights(module, variables, plans).items()}
+        bodies = {name: s.body for name, s in shared.items()}
+        function, called = module_functions(module, original, target.inputs, _Thaw(captures), bodies)
+        arguments = {given: arg.name for given, arg in zip(target.inputs, original.signature.input_arg, strict=True)}
+        for plans in sharing:
+            add_weight_inputs(function, shared, arguments, plans)
         names = _renamed(called, library)
         for one in called:
             renamed = rename_calls(one, names)
             library[renamed.signature.name] = renamed
         library[target.function] = rename_calls(function, names)
+
+    def _constant_bytes(self, endpoints: Iterable[Endpoint]) -> int:
+        """What the constants that were variables add to the graph, in the bodies of engines."""
+        total = 0
+        for endpoint in endpoints:
+            known = self.frozen[endpoint.name]
+            bodies = endpoint.module.functions.values()
+            values = [n.attrs["value"] for body in bodies for n in body if id(n.attrs.get("value")) in known]
+            total += sum(v.num_bytes for v in values if isinstance(v, Tensor))
+        return total
 
 
 @attrs.frozen(slots=True)

@@ -96,11 +96,12 @@ def _is_called(module: Module, name: str) -> bool:
 def module_functions(
     module: Module, original: FunctionDef, inputs: Sequence[str],
     replace: Callable[[Node, Graph, Mapping[str, Value]], Value | None] = lambda node, graph, arguments: None,
+    bodies: Mapping[str, Graph] | None = None,
 ) -> tuple[FunctionDef, list[FunctionDef]]:  # fmt: skip
     """A module that :func:`function_module` made, as a function with the signature of ``original``; and the functions it calls.
 
     ``replace(node, graph, arguments)`` may put something else into the new ``graph`` in place of a node without inputs: it gives
-    the value, made of the arguments (by name), or None.
+    the value, made of the arguments (by name), or None. ``bodies`` are functions to take in place of the module's own.
     """
     name = original.signature.name
     graph = Graph(name, module.ops)
@@ -129,7 +130,7 @@ def module_functions(
         values.update(zip(node.outputs, clones[node].outputs, strict=True))
     graph.set_outputs([values[v] for v in main.outputs], [a.name for a in original.signature.output_arg])
     graph.set_keep({key: clones[node] for key, node in main.keep.items() if node in clones})
-    called = [export_function(n, g, True) for n, g in module.functions.items()]
+    called = [export_function(n, g, True) for n, g in {**module.functions, **(bodies or {})}.items()]
     called += [f for f in module.opaque_functions.values() if isinstance(f, function_pb2.FunctionDef)]
     return export_function(name, graph, False), called
 

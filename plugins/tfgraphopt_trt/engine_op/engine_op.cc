@@ -46,7 +46,7 @@ absl::Status EngineShape(tensorflow::shape_inference::InferenceContext* context)
   return absl::OkStatus();
 }
 
-// TF-TRT's signature, where element types (for the body's sake) and precision mode are not restricted, and four attributes of our own at the end.
+// TF-TRT's signature, where element types (for the body's sake) and precision mode are not restricted, and five attributes of our own at the end.
 tensorflow::OpDefBuilder EngineSignature(const std::string& name) {
   tensorflow::OpDefBuilder op(name);
   op.Attr("serialized_segment: string").Attr("segment_func: func = {}");
@@ -59,6 +59,7 @@ tensorflow::OpDefBuilder EngineSignature(const std::string& name) {
   op.Attr("fixed_input_size: bool = true").Attr("static_engine: bool = true");
   op.Attr("profile_strategy: string = ''").Attr("use_explicit_precision: bool = false");
   op.Attr("runtime: string = 'tensorrt'").Attr("plan_path: string = ''").Attr("plan_digest: string = ''").Attr("strict: bool = false");
+  op.Attr("body_inputs: int >= 0 = 0");  // so many inputs at the end are for the body alone: variables that it reads its weights from
   op.Input("in_tensor: InT").Output("out_tensor: OutT");
   op.SetShapeFn(EngineShape);
   return op;
@@ -130,6 +131,10 @@ class EngineOp : public tensorflow::AsyncOpKernel {
     OP_REQUIRES_OK(context, context->GetAttr("plan_path", &plan_.path));
     OP_REQUIRES_OK(context, context->GetAttr("plan_digest", &plan_.digest));
     OP_REQUIRES_OK(context, context->GetAttr("strict", &strict));
+    int body_inputs = 0;
+    OP_REQUIRES_OK(context, context->GetAttr("body_inputs", &body_inputs));
+    OP_REQUIRES(context, body_inputs <= num_inputs(), absl::InvalidArgumentError("body_inputs is larger than the number of inputs"));
+    engine_inputs_ = num_inputs() - body_inputs;
     OP_REQUIRES_OK(context, context->GetAttr("output_shapes", &output_shapes_));
     strict_ = strict_ || strict;
     // The plan is not copied: the node's own definition holds it as long as the kernel lives.
@@ -168,7 +173,7 @@ class EngineOp : public tensorflow::AsyncOpKernel {
     std::optional<Refusal> refusal;
     const std::shared_ptr<Engine> engine = HeldEngine(at, &refusal);
     if (!engine) return refusal;
-    std::vector<TfgoTensor> inputs(context->num_inputs());
+    std::vector<TfgoTensor> inputs(engine_inputs_);
     if ((refusal = CheckInputs(context, *engine, at, &inputs))) return refusal;
     if ((refusal = CheckOutputMemory(context, *engine, at))) return refusal;
     const auto resolution = engine->Resolve(inputs);
@@ -211,7 +216,8 @@ class EngineOp : public tensorflow::AsyncOpKernel {
   }
 
   std::optional<Refusal> CheckSignature(const Engine& engine) const {
-    if (SameTypes(engine.input_dtypes(), input_types()) && SameTypes(engine.output_dtypes(), output_types())) return std::nullopt;
+    const tensorflow::DataTypeVector inputs(input_types().begin(), input_types().begin() + engine_inputs_);
+    if (SameTypes(engine.input_dtypes(), inputs) && SameTypes(engine.output_dtypes(), output_types())) return std::nullopt;
     return Refusal{kSignature, "the number or the types of its inputs or outputs differ"};
   }
 
@@ -220,7 +226,7 @@ class EngineOp : public tensorflow::AsyncOpKernel {
   }
 
   std::optional<Refusal> CheckInputs(OpKernelContext* context, const Engine& engine, const CallDevice& at, std::vector<TfgoTensor>* inputs) {
-    for (int i = 0; i < context->num_inputs(); ++i) {
+    for (int i = 0; i < engine_inputs_; ++i) {
       const bool on_host = at.device.kind == TFGO_DEVICE_CPU || context->input_memory_type(i) == tensorflow::HOST_MEMORY;
       if (engine.input_on_host(i) != on_host && at.device.kind != TFGO_DEVICE_CPU)
         return Refusal{kSignature, "input " + std::to_string(i) + " is in the wrong memory; list it in the attribute _input_hostmem of the node, or not"};
@@ -298,6 +304,7 @@ class EngineOp : public tensorflow::AsyncOpKernel {
   SegmentBody body_;
   PlanAttributes plan_;
   std::string runtime_;
+  int engine_inputs_ = 0;
   bool strict_;
   std::vector<PartialTensorShape> output_shapes_;
 
