@@ -1,12 +1,10 @@
-"""Which profile of an engine takes given inputs, and what to change when none does."""
+"""Which profile of an engine takes given inputs, and what keeps the others from it."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
 from tfgraphopt_trt.profiles import Dims, InputRange, Profile
-
-_HINT = "optimise the model with input_shapes whose ShapeRange reaches it, or with one more ShapeRange for a further profile"
 
 
 def tightest(profiles: Sequence[Profile], shapes: Sequence[Dims], values: Mapping[int, Dims]) -> int | None:
@@ -36,9 +34,8 @@ def misfit(profile: Profile, shapes: Sequence[Dims], values: Mapping[int, Dims])
 
 
 def explain_misfit(profiles: Sequence[Profile], shapes: Sequence[Dims], values: Mapping[int, Dims]) -> str:
-    """What keeps every profile from taking the inputs, and how to widen them."""
-    reasons = (f"profile {i}: {misfit(p, shapes, values)}" for i, p in enumerate(profiles))
-    return f"{'; '.join(reasons)}. To run an engine, {_HINT}"
+    """What keeps every profile from taking the inputs (the op says how to widen them)."""
+    return "; ".join(f"profile {i}: {misfit(p, shapes, values)}" for i, p in enumerate(profiles))
 
 
 def _outside(low: Dims, high: Dims, given: Dims, what: str) -> str | None:

@@ -29,9 +29,9 @@ inline constexpr ReasonText kReasons[kNumReasons] = {
     {"plan_damaged", "its plan is not the one that was built", "restore the plan file, or optimise the model again"},
     {"plan_untrusted", "its plan file has no digest to check it by", "write the attribute plan_digest (sha256 of the plan)"},
     {"no_runtime", "no engine runtime is registered under its name", "install the runtime and register it before the first run"},
-    {"plan_refused", "the engine runtime refused its plan", "build the engine for this device and this version of the runtime"},
+    {"plan_refused", "the engine runtime refused its plan", "optimise the model again on this machine, or this graph with the option rebuild"},
     {"signature_mismatch", "the engine does not fit the node", "optimise the model again"},
-    {"shape_outside_profiles", "the input shapes are outside every profile", "widen the shape ranges the engine is built for"},
+    {"shape_outside_profiles", "the input shapes are outside every profile", "optimise the model with input_shapes (or a max_batch_size) that reach them, or with one more ShapeRange for a further profile"},
     {"run_failed", "the engine failed to run", "see the message of the engine runtime"},
 };
 
