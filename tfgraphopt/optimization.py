@@ -108,7 +108,7 @@ class Result:
         parts = {
             name: Endpoint(name, part.module, part.inputs, part.outputs)
             for name, part in self.parts.items()
-            if part.exported is None or part.is_converted
+            if part.is_converted
         }
         plans = [r.plans for r in self.tables.items("tfgraphopt_runtimes") if r.plans is not None]
         how = Writing(plans, self.config.max_embedded_bytes)
@@ -223,7 +223,8 @@ def _optimize_endpoint(
         request = CalibrationRequest(graph_def, outputs, own, tables, calibration_data, progress)
         own = calibration_of(tables, own.precision).calibrate(request)
     result = _run(endpoint.module, own, tables, report, instruments, progress, {ENDPOINT: index})
-    return attrs.evolve(result, inputs=endpoint.inputs, outputs=endpoint.outputs)
+    unchanged = None if endpoint.original is None or result.is_converted else _copy(endpoint.original)
+    return attrs.evolve(result, exported=unchanged, inputs=endpoint.inputs, outputs=endpoint.outputs)
 
 
 def _ranges_of(endpoint: Endpoint, config: Config) -> Config:
@@ -341,9 +342,13 @@ _VARIABLES = frozenset({"VarHandleOp", "VariableV2", "Variable"})
 def _export(module: Module, report: Report, original: GraphDef) -> GraphDef:
     if _has_engines(report):
         return export_graph_def(module)
-    unchanged = GraphDef()
-    unchanged.CopyFrom(original)
-    return unchanged
+    return _copy(original)
+
+
+def _copy(graph_def: GraphDef) -> GraphDef:
+    copy = GraphDef()
+    copy.CopyFrom(graph_def)
+    return copy
 
 
 def _plugin_instruments(tables: Tables, config: Config) -> list[Instrument]:

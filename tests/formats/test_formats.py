@@ -24,6 +24,7 @@ from formats.models import (
 
 import tfgraphopt as tgo
 import tfgraphopt.runtime
+from tfgraphopt.cli import main
 from tfgraphopt.errors import ConfigError, GraphDefError
 
 WORDS = np.array([b"dog", b"bird", b"cat"])
@@ -293,6 +294,31 @@ def test_a_graph_def_becomes_a_saved_model(form: str, tmp_path: Path) -> None:
     equal(dict(result.function(tf.constant(images()))), expected)
     equal(run_tf1(path, "serving_default", {"x": images()}), expected)
     assert {n.op for n in result.graph_def.node} >= {"TRTEngineOp"}
+
+
+def test_what_cannot_be_converted_comes_back_as_it_was(tmp_path: Path) -> None:
+    with tf.Graph().as_default() as graph:
+        tf.strings.lower(tf.compat.v1.placeholder(tf.string, [None], name="x"), name="y")
+    result = optimise(graph.as_graph_def(), outputs=["y"])
+    assert result.graph_def == graph.as_graph_def()
+    assert not result.is_converted
+    made = result.save(tmp_path / "out")
+    assert run_tf1(made, "serving_default", {"x": np.array([b"LOUD"])})["y"].tolist() == [b"loud"]
+
+
+# -- the command line ----------------------------------------------------------------------------------------------------
+
+
+def test_the_command_line_writes_saved_models_and_graphs(everything: Path, tmp_path: Path) -> None:
+    common = ["optimize", str(everything), "--engine", "none", "--max-batch-size", "4", "-o"]
+    assert main([*common, str(tmp_path / "all")]) == 0
+    assert main([*common, str(tmp_path / "one"), "--signature", "embed"]) == 0
+    assert main([*common, str(tmp_path / "one.pb"), "--signature", "embed"]) == 0
+    assert [len(engines(tmp_path / name)) for name in ("all", "one")] == [2, 1]
+    assert tf.compat.v1.GraphDef.FromString((tmp_path / "one.pb").read_bytes()).library.function
+    x = tf.constant(images())
+    before, after = tf.saved_model.load(str(everything)), tf.saved_model.load(str(tmp_path / "all"))
+    equal(after.signatures["embed"](x), before.signatures["embed"](x))
 
 
 # -- anything else -------------------------------------------------------------------------------------------------------

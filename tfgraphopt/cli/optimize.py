@@ -13,7 +13,8 @@ HELP = "optimise a model"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     common.add_model_arguments(parser)
-    parser.add_argument("-o", "--output", required=True, type=Path, help="where the optimised GraphDef goes (.pb)")
+    goes = "where the optimised model goes: a GraphDef (.pb), or the directory of a SavedModel, with all signatures unless one is named"
+    parser.add_argument("-o", "--output", required=True, type=Path, help=goes)
     common.add_config_arguments(parser)
     common.add_plugin_arguments(parser)
     parser.add_argument("--report", type=Path, metavar="FILE", help="write the report as JSON")
@@ -27,20 +28,22 @@ def run(options: argparse.Namespace) -> int:
     import json
 
     from tfgraphopt.files import write_atomically
-    from tfgraphopt.formats.load import load_model
-    from tfgraphopt.optimization import optimize_graph_def
+    from tfgraphopt.optimization import optimize
     from tfgraphopt.tables import segment_table, summary_lines
 
     config = common.config_of(options)
     tables = common.load_plugins(options)
     with common.progress_bar() as progress:
-        progress("loading", 0, 1)
-        model = load_model(Path(options.model), options.outputs, options.signature, options.tags)
         observed = observing.Observed.of(options)
-        result = optimize_graph_def(
-            model.graph_def, model.outputs, config, tables=tables, instruments=observed.instruments, progress=progress
+        outputs = [name for name in options.outputs.split(",") if name]
+        result = optimize(
+            options.model, outputs=outputs or None, signatures=_signatures(options), tags=options.tags.split(","), config=config,
+            tables=tables, instruments=observed.instruments, progress=progress,
         )  # fmt: skip
-        write_atomically(options.output, result.graph_def.SerializeToString())
+        if _is_graph_def(options):
+            write_atomically(options.output, result.graph_def.SerializeToString())
+        else:
+            result.save(options.output)
         observed.write_page(result, Path(options.model).name)
         written = common.write_drawings(options, result)
     tree = result.report.to_json() | observed.finish()
@@ -55,3 +58,13 @@ def run(options: argparse.Namespace) -> int:
         console.print(line, markup=False, highlight=False)
     console.print(f"written: {options.output}", markup=False, highlight=False)
     return 0
+
+
+def _is_graph_def(options: argparse.Namespace) -> bool:
+    return bool(options.output.suffix == ".pb")
+
+
+def _signatures(options: argparse.Namespace) -> list[str] | None:
+    """A GraphDef is one signature; a SavedModel keeps all, and all are optimised unless one is named."""
+    named = options.signature != "serving_default"
+    return [options.signature] if named or (_is_graph_def(options) and Path(options.model).is_dir()) else None

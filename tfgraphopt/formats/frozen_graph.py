@@ -12,7 +12,7 @@ from tfgraphopt.formats.model import Endpoint, Writing
 from tfgraphopt.formats.plan_files import move_plans
 from tfgraphopt.formats.saved_model import FILE, serialised
 from tfgraphopt.formats.signature import SIGNATURE, add_signature, ends, key_of
-from tfgraphopt.graphdef import GraphDef, export_graph_def, import_graph_def
+from tfgraphopt.graphdef import GraphDef, export_graph_def, import_graph_def, tf_op_table
 from tfgraphopt.ir import OpTable
 from tfgraphopt.transforms.dead_code import FED
 
@@ -31,14 +31,14 @@ class FrozenGraph:
         outputs = self.outputs or ends(self.graph_def.node)
         module = import_graph_def(self.graph_def, list(outputs), ops=ops)
         inputs = {n.name: n.name for n in module.main if n.op in FED}
-        return [Endpoint(SIGNATURE, module, inputs, {key_of(o): o for o in outputs})]
+        return [Endpoint(SIGNATURE, module, inputs, {key_of(o): o for o in outputs}, original=self.graph_def)]
 
     def write(self, directory: Path, optimised: Mapping[str, Endpoint], how: Writing) -> None:
         """See :class:`tfgraphopt.formats.model.Model`."""
         import tensorflow as tf
         from tensorflow.core.protobuf import saved_model_pb2
 
-        (endpoint,) = optimised.values()
+        endpoint = next(iter(optimised.values()), None) or self.endpoints(tf_op_table(), None)[0]
         saved = saved_model_pb2.SavedModel(saved_model_schema_version=1)
         meta = saved.meta_graphs.add()
         meta.meta_info_def.tags.append("serve")

@@ -8,6 +8,7 @@ from typing import Protocol
 
 import attrs
 
+from tfgraphopt.graphdef import GraphDef
 from tfgraphopt.ir import Module, OpTable
 from tfgraphopt.runtimes import PlanAttributes
 
@@ -24,6 +25,7 @@ class Endpoint:
         inputs: the nodes to feed, by their structured names.
         outputs: the tensors to fetch, by their structured names.
         notes: what its users should know.
+        original: the graph that it was read from, where it is given back as it was if no part of it can be converted.
     """
 
     name: str
@@ -31,6 +33,7 @@ class Endpoint:
     inputs: Mapping[str, str]
     outputs: Mapping[str, str]
     notes: Sequence[str] = ()
+    original: GraphDef | None = attrs.field(default=None, repr=False)
 
 
 @attrs.frozen(slots=True)
@@ -57,7 +60,10 @@ class Model(Protocol):
         """
 
     def write(self, directory: Path, optimised: Mapping[str, Endpoint], how: Writing) -> None:
-        """Write it as a SavedModel into the empty ``directory``, with the optimised endpoints in place of its own."""
+        """Write it as a SavedModel into the empty ``directory``, with the optimised endpoints in place of its own.
+
+        Endpoints that are not among them are written as they were.
+        """
 
 
 def shown(names: Sequence[str]) -> str:
