@@ -19,6 +19,7 @@ from tfgraphopt_openvino.mapping import OpenVinoLayer
 from tfgraphopt_openvino.model import build_model
 from tfgraphopt_openvino.openvino_api import OpenVino, load
 from tfgraphopt_openvino.plan import Variant, pack, variants
+from tfgraphopt_openvino.worth import NotWorthIt, objection
 from tfgraphopt_trt.engine_kinds import builds
 from tfgraphopt_trt.engine_nodes import embed, lowered_calls, profiles_of, put_back, set_plan
 from tfgraphopt_trt.lower import LOWERED
@@ -31,6 +32,8 @@ _PRECISION_HINTS: Mapping[str, str] = {"fp16": "f16", "bf16": "bf16"}
 @attrs.frozen(slots=True)
 class BuildOpenVino(Pass):
     """Build OpenVINO engines; a segment whose model cannot be built is put back into TensorFlow, with the reason in the report.
+
+    With ``engine="auto"`` a segment that is too small to gain is put back as well; ``engine="openvino"`` builds all.
 
     The option ``openvino`` of the configuration is a mapping of OpenVINO's own property names to values, for compilation.
     """
@@ -47,7 +50,8 @@ class BuildOpenVino(Pass):
         calls = lowered_calls(ctx)
         if not calls:
             return
-        builder = _Builder(load(), ctx.tables.table(LAYERS_HOOK), properties(ctx.config))
+        choosy = ctx.config.engine == "auto"
+        builder = _Builder(load(), ctx.tables.table(LAYERS_HOOK), properties(ctx.config), choosy)
         for index, call in enumerate(calls):
             ctx.progress(f"building {call.name}", index, len(calls))
             _build(call, ctx, builder)
@@ -79,6 +83,9 @@ def _build(call: Node, ctx: Context, builder: _Builder) -> None:
         body = ctx.module.lowered[call.name]
         plan = builder.plan(body, variants(body, profiles_of(call.name, ctx)))
         segment.build_seconds = time.perf_counter() - started
+    except NotWorthIt as error:
+        put_back(call, ctx, str(error), "segment dropped")
+        return
     except (EngineBuildFailed, ConfigError) as error:
         if ctx.config.strict:
             raise
@@ -94,13 +101,21 @@ class _Builder:
     openvino: OpenVino
     mappings: Mapping[str, OpenVinoLayer]
     properties: Mapping[str, str]
+    choosy: bool = False
 
     def plan(self, body: Graph, shapes: Sequence[Variant]) -> bytes:
-        """The plan of a lowered body; EngineBuildFailed with OpenVINO's words when it refuses the model."""
+        """The plan of a lowered body; EngineBuildFailed with OpenVINO's words when it refuses the model.
+
+        With ``engine="auto"``, NotWorthIt when TensorFlow is as fast.
+        """
         model = build_model(body, self.mappings, self.openvino)
         plan = pack(model, body, shapes, self.properties, self.openvino)
-        for shape in dict.fromkeys([shapes[0], shapes[-1]]):
-            self._check(model, body, shape)
+        self._check(model, body, shapes[0])
+        reason = objection(model) if self.choosy else None
+        if reason:
+            raise NotWorthIt(reason)
+        if shapes[-1] != shapes[0]:
+            self._check(model, body, shapes[-1])
         return plan
 
     def _check(self, model: Any, body: Graph, shape: Variant) -> None:

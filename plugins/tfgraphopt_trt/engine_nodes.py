@@ -103,14 +103,14 @@ def set_plan(call: Node, plan: bytes, digest: str, host_inputs: Iterable[int] = 
         call.set_attr(HOST_INPUTS, on_host)
 
 
-def put_back(call: Node, ctx: Context, reason: str) -> None:
+def put_back(call: Node, ctx: Context, reason: str, status: str = "build failed") -> None:
     """Let a segment be TensorFlow again: its body replaces the call, and the report says why."""
     name = call.name
     segment = ctx.report.segments[name]
-    segment.status, segment.reason = "build failed", reason
+    segment.status, segment.reason = status, reason
     for node, verdict in ctx.report.verdicts.items():
         if verdict.segment == name:
-            failed = attrs.evolve(verdict, status="build failed", reason=reason.splitlines()[0])
+            failed = attrs.evolve(verdict, status=status, reason=reason.splitlines()[0])
             ctx.report.verdicts[node] = failed
     body = ctx.module.functions.pop(body_of(call))
     ctx.module.lowered.pop(name, None)
