@@ -76,6 +76,22 @@ def test_quantize_and_dequantize_is_exact(op: str, ends: tuple[float, float], na
     compare(quantise, np.clip(values(), -reach, reach), reach / 127)
 
 
+@pytest.mark.parametrize("op", ["QuantizeAndDequantizeV2", "QuantizeAndDequantizeV3", "QuantizeAndDequantizeV4"])
+def test_quantize_and_dequantize_along_an_axis_is_exact(op: str) -> None:
+    """Given ranges along an axis run in V3 only (TensorFlow 2.21's kernel of V2 and V4 wants scalars), so V3 is the oracle of all."""
+    amax = RNG.uniform(0.5, 2.5, size=40).astype(np.float32)
+    given = {"signed_input": True, "range_given": True, "narrow_range": True, "num_bits": 8, "axis": 1}
+
+    def graph_with(name: str) -> Any:
+        return graph_of(lambda v: getattr(tf.raw_ops, name)(input=v, input_min=-amax, input_max=amax, **given))
+
+    x = values()
+    (expected,) = in_session(graph_with("QuantizeAndDequantizeV3"), ["y"], {"x": x})
+    result = quantised(graph_with(op), ["y"], None)
+    np.testing.assert_allclose(meaning_of(result, [x])[0], expected, rtol=0.3 * 2.5 / 127 + 1e-5)
+    assert any(n.op == "trt.dequantize" for body in result.module.lowered.values() for n in body)
+
+
 def test_widened_ranges_are_said_with_their_cost() -> None:
     """A ReLU6's range has 255 steps over [0, 6]; symmetric integers have 127."""
     x = np.abs(values(reach=6))
