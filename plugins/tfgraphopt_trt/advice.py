@@ -12,7 +12,8 @@ from tfgraphopt.passes import Context
 from tfgraphopt.report import Advice, Verdict
 from tfgraphopt.transforms.identity import FORWARDING
 from tfgraphopt_trt.clustering import Label, clusters
-from tfgraphopt_trt.segment import Segment, is_free, no_work
+from tfgraphopt_trt.profile_points import is_free
+from tfgraphopt_trt.segment import Segment, no_work
 from tfgraphopt_trt.support import Support
 
 KEPT_SHARE = 0.95
