@@ -21,6 +21,7 @@ from formats.models import (
     save_tf1,
     tf1_graph,
 )  # fmt: skip
+from google.protobuf import text_format
 
 import tfgraphopt as tgo
 import tfgraphopt.runtime
@@ -285,7 +286,7 @@ def test_a_graph_def_becomes_a_saved_model(form: str, tmp_path: Path) -> None:
         model.write_bytes(graph_def.SerializeToString())
     elif form == ".pbtxt":
         model = tmp_path / "model.pbtxt"
-        model.write_text(str(graph_def))
+        model.write_text(text_format.MessageToString(graph_def))
     result = optimise(model, outputs=["scores", "hidden:0"])
     path = result.save(tmp_path / "out")
     with tf.Graph().as_default(), tf.compat.v1.Session() as session:
