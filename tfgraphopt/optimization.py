@@ -156,6 +156,7 @@ def optimize(
     engine_dir: Path | str | None = None,
     max_embedded_bytes: int | None = None,
     build_timeout: float | None = None,
+    build_memory_bytes: int | None = None,
     options: Mapping[str, Any] | None = None,
     calibration_data: Iterable[Any] | None = None,
     tables: Tables | None = None,
@@ -189,7 +190,8 @@ def optimize(
         "precision": precision, "engine": engine, "input_shapes": input_shapes, "max_batch_size": max_batch_size,
         "max_workspace_size_bytes": max_workspace_size_bytes, "minimum_segment_size": minimum_segment_size, "denied_ops": denied_ops,
         "denied_nodes": denied_nodes, "strict": strict, "pipeline": pipeline, "engine_dir": engine_dir,
-        "max_embedded_bytes": max_embedded_bytes, "build_timeout": build_timeout, "options": options,
+        "max_embedded_bytes": max_embedded_bytes, "build_timeout": build_timeout, "build_memory_bytes": build_memory_bytes,
+        "options": options,
     }  # fmt: skip
     config = attrs.evolve(config or Config(), **{name: value for name, value in given.items() if value is not None})
     from tfgraphopt.formats.open import open_model

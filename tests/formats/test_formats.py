@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import attrs
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -236,6 +238,35 @@ def test_ranges_are_given_by_structured_names() -> None:
     equal(result.function(x), product(x))
     with pytest.raises(ConfigError, match="sequence"):
         optimise(product)
+
+
+def test_loops_and_embeddings_read_their_variables_as_constants(tmp_path: Path) -> None:
+    """A Keras LSTM is a loop whose body reads variables; an embedding gathers from a variable."""
+    import keras
+
+    inputs = keras.Input((5,), dtype="int32", name="tokens")
+    h = keras.layers.Embedding(20, 8)(inputs)
+    h = keras.layers.LSTM(8)(h)
+    model = keras.Model(
+        inputs, keras.layers.Dense(3, activation="softmax")(keras.layers.Dense(8, activation="relu")(h))
+    )
+    result = optimise(model)
+    assert result.is_converted
+    tokens = np.random.default_rng(0).integers(0, 20, (2, 5)).astype(np.int32)
+    (made,) = tf.nest.flatten(result.function(tf.constant(tokens)))
+    equal(made, model(tokens))
+    assert not [v for v in result.report.verdicts.values() if v.op == "ReadVariableOp"]
+
+
+def test_every_option_is_a_parameter() -> None:
+    options = {f.name for f in attrs.fields(tgo.Config)}
+    assert options <= set(inspect.signature(tgo.optimize).parameters)
+    given = {"precision": "fp16", "minimum_segment_size": 7, "denied_ops": ["Tanh"], "options": {"max_engines": 1}}
+    config = optimise(
+        frozen_graph(), outputs=["scores"], config=tgo.Config(strict=True, precision="bf16"), **given
+    ).config
+    assert (config.precision, config.minimum_segment_size, config.strict) == ("fp16", 7, True)
+    assert config.denied_ops == {"Tanh"}
 
 
 # -- TensorFlow 1 --------------------------------------------------------------------------------------------------------
