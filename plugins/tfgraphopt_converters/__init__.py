@@ -27,6 +27,7 @@ def all_converters() -> tuple[Converter, ...]:
         normalization,
         padding,
         pooling,
+        recurrent,
         reduction,
         resize,
         scan,
@@ -41,7 +42,7 @@ def all_converters() -> tuple[Converter, ...]:
 
     families = (
         activation, binary, constants, control, control_flow, convolution, diagonals, einsum, gathering, identity, matmul, morphology,
-        normalization, padding, pooling, reduction, resize, scan, selection, shapes, slicing, spatial,
+        normalization, padding, pooling, recurrent, reduction, resize, scan, selection, shapes, slicing, spatial,
         tensor_lists, transposed_convolution, unary,
     )  # fmt: skip
     return (*(c for family in families for c in family.CONVERTERS), *composites.all_converters())

@@ -84,7 +84,7 @@ class _Loop:
         known = trips.count(self.b, initial, body.states, following, condition)
         makers = {i: self._list(results[i], following, known) for i in changed if i not in self.states}
         graph = body.close([*following, *self.stacks])
-        iterated = _iterate(body, known) if known is not None else []
+        iterated = [_taken(self.b, v, known) for v in _iterate(body, known)] if known is not None else []
         made = self.b.loop(
             graph, initial, list(body.captured), iterated, trips=None if known is None else known.scalar(self.b),
             condition=asked,
@@ -196,6 +196,11 @@ def _tensor(argument: Argument) -> Value:
 def _check_state(name: str, before: TensorType, after: TensorType) -> None:
     if before.dtype is not after.dtype or not before.shape.compatible(after.shape):
         raise Unsupported(f"%{name} is {before} before a trip and {after} after it; TensorRT's loops keep shapes")
+
+
+def _taken(b: LayerBuilder, elements: Value, known: Trips) -> Value:
+    """As many slices as there are trips: TensorRT takes it that a loop iterates over the whole of a tensor."""
+    return sizes.cut(b, elements, {0: Cut(0, known.size)})
 
 
 def _iterate(body: Scope, known: Trips) -> list[Value]:
