@@ -114,10 +114,10 @@ def _over_time(
     """The results of every step along the first axis of ``x``, zeros from step ``steps`` on."""
     require(builder, FLOATS, x)
     body = Scope.open(builder, "body", [cell.type, hidden.type])
-    inside = attrs.evolve(
-        lstm, weight=_entered(body, lstm.weight), bias=_entered(body, lstm.bias),
-        peepholes=None if lstm.peepholes is None else tuple(_entered(body, p) for p in lstm.peepholes),
-    )  # fmt: skip
+    inside = attrs.evolve(lstm, weight=_entered(body, lstm.weight), bias=_entered(body, lstm.bias))
+    if lstm.peepholes is not None:
+        i, f, o = (_entered(body, p) for p in lstm.peepholes)
+        inside = attrs.evolve(inside, peepholes=(i, f, o))
     part = body.graph.add_input("step", x.type.with_shape(Shape(x.shape.known()[1:])))
     made = inside.step(body.builder, part, *body.states)
     graph = body.close([made[1], made[6], *made])
