@@ -14,7 +14,7 @@ from tfgraphopt_trt.builder_process import BuilderDied
 
 PROBE_SHARE = 8
 """A probe may take this part of the time that a build may take, so that looking for a hang costs about one build more."""
-_LEAST_SECONDS = 1.0
+_LEAST_SECONDS = 5.0
 
 Probe = Callable[[Graph, BuildOptions], object]
 """Builds a graph with the same inputs as the body that fails; raises EngineBuildFailed."""
@@ -44,7 +44,7 @@ def locate(graph: Graph, options: BuildOptions, error: EngineBuildFailed, probe:
 
     Args:
         graph: the lowered body whose build failed.
-        options: those of the failed build; a probe has the same memory and an eighth of the time.
+        options: those of the failed build; a probe has the same memory and an eighth of the time (five seconds at least).
     """
     if isinstance(error, NoBuilder):
         return Search(0)
