@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from typing import Any
 
 import attrs
@@ -11,7 +12,15 @@ import numpy.typing as npt
 
 from tfgraphopt.errors import ConfigError
 from tfgraphopt.graphdef import GraphDef
-from tfgraphopt.running import Runner, batch_size, engine_lines, engine_nodes
+from tfgraphopt.running import (
+    AnyRunner,
+    Runner,
+    SignatureRunner,
+    batch_size,
+    engine_lines,
+    engine_nodes,
+    fitting,
+)  # fmt: skip
 from tfgraphopt.verification import Errors, ErrorSums
 
 Array = npt.NDArray[Any]
@@ -89,10 +98,11 @@ def _plain(instance: object, field: object, value: Any) -> Any:
 
 @attrs.frozen(slots=True)
 class Model:
-    """A frozen graph and what its caller fetches."""
+    """A frozen graph and what its caller fetches; or what :attr:`runner` runs, of which it is then only a picture."""
 
     graph_def: GraphDef
     outputs: Sequence[str]
+    runner: SignatureRunner | None = None
 
 
 def compare(
@@ -102,7 +112,7 @@ def compare(
     """Run both on every batch of ``data`` (arrays by input name) in TensorFlow.
 
     Args:
-        original, optimised: outputs belong together in order.
+        original, optimised: outputs belong together by name, or else in order; so do inputs.
         segments: also look at every engine by itself.
         progress: called with (what, done, total).
 
@@ -110,24 +120,40 @@ def compare(
         ConfigError: the data does not fit, there is none, or the models' outputs differ in number, type or shape.
         RunFailed: TensorFlow does not run one of the models.
     """
-    if len(original.outputs) != len(optimised.outputs):
-        counts = f"the original has {len(original.outputs)}, the optimised model {len(optimised.outputs)}"
-        raise ConfigError("the models have different numbers of outputs", why=counts, hint="name them by --outputs")
     watched = _Watched.of(optimised.graph_def) if segments else _Watched(optimised.graph_def, {})
-    fetches = [*optimised.outputs, *watched.tensors]
-    with Runner.of(original.graph_def, original.outputs) as first, Runner.of(watched.graph_def, fetches) as second:
+    with ExitStack() as stack:
+        first: AnyRunner = original.runner or Runner.of(original.graph_def, original.outputs)
+        stack.callback(first.close)
+        second = _second(optimised, watched, segments)
+        stack.callback(second.close)
+        fetches = _paired(first.outputs, second.outputs[: len(second.outputs) - len(watched.tensors)])
         before = _counters(optimised.graph_def)
-        sums = _Sums.of(original.outputs, watched)
+        sums = _Sums.of(first.outputs, watched)
         count = samples = 0
         for count, feeds in enumerate(data, 1):
             progress("comparing", count - 1, count)
-            made = second(feeds)
-            sums.add(first(feeds), [made[name] for name in fetches])
+            made = second(fitting(feeds, second.inputs, first.inputs))
+            sums.add(first(feeds), [made[name] for name in (*fetches, *watched.tensors)])
             samples += batch_size(feeds)
         if not count:
             raise ConfigError("there is no data to compare on")
         lines = tuple(engine_lines(optimised.graph_def, before))
     return Comparison(*sums.errors(), count, samples, lines)
+
+
+def _second(optimised: Model, watched: _Watched, segments: bool) -> AnyRunner:
+    """What runs the optimised model; engines by themselves can be watched in a graph only."""
+    if optimised.runner is not None and not segments:
+        return optimised.runner
+    return Runner.of(watched.graph_def, [*optimised.outputs, *watched.tensors])
+
+
+def _paired(original: Sequence[str], optimised: Sequence[str]) -> Sequence[str]:
+    """The outputs of the optimised model in the order of the original's: by name, or else by place."""
+    if len(original) != len(optimised):
+        counts = f"the original has {len(original)}, the optimised model {len(optimised)}"
+        raise ConfigError("the models have different numbers of outputs", why=counts, hint="name them by --outputs")
+    return original if set(original) == set(optimised) else optimised
 
 
 def _counters(graph_def: GraphDef) -> Mapping[str, Any]:

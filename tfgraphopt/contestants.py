@@ -12,7 +12,7 @@ from tfgraphopt.benchmark import Contestant, EngineRequest
 from tfgraphopt.errors import ConfigError
 from tfgraphopt.graphdef import GraphDef
 from tfgraphopt.plugins import Tables
-from tfgraphopt.running import Runner, batch_size, engine_lines, engine_nodes, tensor_name
+from tfgraphopt.running import AnyRunner, Runner, batch_size, engine_lines, engine_nodes, tensor_name
 from tfgraphopt.testing.compare import RunFailed
 
 Array = npt.NDArray[Any]
@@ -27,7 +27,15 @@ def in_session(
         RunFailed: TensorFlow refuses the graph.
         ConfigError: ``feeds`` do not fit its inputs.
     """
-    runner = Runner.of(graph_def, outputs, threads=threads)
+    return running(name, Runner.of(graph_def, outputs, threads=threads), graph_def, feeds)
+
+
+def running(name: str, runner: AnyRunner, graph_def: GraphDef, feeds: Mapping[str, Array]) -> Contestant:
+    """Whatever runs a model; ``graph_def`` is where its engine nodes are looked up.
+
+    Raises:
+        ConfigError: ``feeds`` do not fit its inputs.
+    """
     call = runner.prepared(feeds)
     before = _counters_now(graph_def)
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 
@@ -69,7 +71,7 @@ class Runner:
         import tensorflow as tf
 
         names = [n for n in self.inputs if n in feeds]
-        self._check(feeds)
+        _check_feeds(feeds, self.inputs)
         call = self.session.make_callable(
             [tensor_name(n) for n in self.outputs], feed_list=[tensor_name(n) for n in names]
         )
@@ -82,14 +84,6 @@ class Runner:
                 raise RunFailed("TensorFlow does not run the graph", why=str(error)) from error
 
         return run
-
-    def _check(self, feeds: Mapping[str, Array]) -> None:
-        unknown = sorted(set(feeds) - set(self.inputs))
-        missing = sorted(set(self.inputs) - set(feeds))
-        if unknown or missing:
-            found = [f"there is no input {n!r}" for n in unknown] + [f"input {n!r} has no array" for n in missing]
-            hint = f"the inputs are {', '.join(self.inputs) or 'none'}"
-            raise ConfigError("the data does not fit the model", why="; ".join(found), hint=hint)
 
     def close(self) -> None:
         """Give the session's memory back."""
@@ -104,14 +98,98 @@ class Runner:
         self.close()
 
 
+@attrs.frozen(slots=True)
+class SignatureRunner:
+    """One signature of a SavedModel, as whoever loads it calls it: its tables and variables are there.
+
+    Names of inputs and outputs are the structured ones. Calls raise what those of :class:`Runner` raise.
+    """
+
+    loaded: Any
+    function: Any
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+
+    @classmethod
+    def of(cls, path: Path, signature: str, tags: Sequence[str] = ("serve",)) -> SignatureRunner | None:
+        """Load it; None when the directory is no SavedModel with that signature.
+
+        Raises:
+            RunFailed: TensorFlow does not load the SavedModel.
+        """
+        import tensorflow as tf
+
+        if not (path / "saved_model.pb").exists():
+            return None
+        try:
+            loaded = tf.saved_model.load(str(path), tags=list(tags))
+        except (ValueError, RuntimeError, OSError, tf.errors.OpError) as error:
+            raise RunFailed(f"TensorFlow does not load {path}", why=str(error)) from error
+        function = loaded.signatures.get(signature) if hasattr(loaded, "signatures") else None
+        if function is None:
+            return None
+        names = tuple(function.structured_input_signature[1])
+        return cls(loaded, function, names, tuple(function.structured_outputs))
+
+    def __call__(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
+        """The outputs for ``feeds``, by name."""
+        return dict(zip(self.outputs, self.prepared(feeds)(), strict=True))
+
+    def prepared(self, feeds: Mapping[str, Array]) -> Callable[[], list[Array]]:
+        """A function that calls the signature on ``feeds`` and brings its results to host memory."""
+        import tensorflow as tf
+
+        _check_feeds(feeds, self.inputs)
+
+        def run() -> list[Array]:
+            try:
+                made = self.function(**{name: tf.convert_to_tensor(array) for name, array in feeds.items()})
+                return [made[name].numpy() for name in self.outputs]
+            except (ValueError, TypeError, tf.errors.OpError) as error:
+                raise RunFailed("TensorFlow does not run the model", why=str(error)) from error
+
+        return run
+
+    def close(self) -> None:
+        """Nothing: the model goes with this object."""
+
+    def __enter__(self) -> SignatureRunner:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+AnyRunner = Runner | SignatureRunner
+
+
+def fitting(feeds: Mapping[str, Array], inputs: Sequence[str], original: Sequence[str]) -> Mapping[str, Array]:
+    """``feeds`` by the names of ``inputs``: as they are, or in the order in which ``original`` names the same inputs."""
+    if set(feeds) == set(inputs) or set(feeds) != set(original) or len(original) != len(inputs):
+        return feeds
+    return dict(zip(inputs, (feeds[name] for name in original), strict=True))
+
+
+def _check_feeds(feeds: Mapping[str, Array], inputs: Sequence[str]) -> None:
+    unknown = sorted(set(feeds) - set(inputs))
+    missing = sorted(set(inputs) - set(feeds))
+    if unknown or missing:
+        found = [f"there is no input {n!r}" for n in unknown] + [f"input {n!r} has no array" for n in missing]
+        hint = f"the inputs are {', '.join(inputs) or 'none'}"
+        raise ConfigError("the data does not fit the model", why="; ".join(found), hint=hint)
+
+
 def tensor_name(name: str) -> str:
     """``name`` with its output index."""
     return name if ":" in name else f"{name}:0"
 
 
 def engine_nodes(graph_def: GraphDef) -> list[str]:
-    """The names of the nodes that plugins' engines (or their TensorFlow bodies) compute."""
-    return [n.name for n in graph_def.node if "segment_func" in n.attr]
+    """The names of the nodes, in functions too, that plugins' engines (or their TensorFlow bodies) compute."""
+    nodes = [*graph_def.node, *(n for f in graph_def.library.function for n in f.node_def)]
+    return list(dict.fromkeys(n.name for n in nodes if "segment_func" in n.attr))
 
 
 def engine_lines(graph_def: GraphDef, before: Mapping[str, Any] | None = None) -> list[str]:
@@ -126,21 +204,27 @@ def engine_lines(graph_def: GraphDef, before: Mapping[str, Any] | None = None) -
     from tfgraphopt.runtime import counters
 
     now = counters()
-    return [_engine_line(name, now.get(name), (before or {}).get(name)) for name in names]
+    return [_engine_line(name, _counted(now, name), _counted(before or {}, name)) for name in names]
 
 
-def _engine_line(name: str, now: Any, before: Any) -> str:
-    if now is None:
-        return f"{name}: did not run"
-    ran = now.engine_runs - getattr(before, "engine_runs", 0)
-    fell = now.fallback_runs - getattr(before, "fallback_runs", 0)
-    if not fell:
-        return f"{name}: its engine ran {ran} times"
-    earlier = getattr(before, "fallbacks", {})
-    reasons = {r: c - earlier.get(r, 0) for r, c in now.fallbacks.items()}
-    why = ", ".join(f"{reason} {count}" for reason, count in reasons.items() if count)
+def _counted(counters: Mapping[str, Any], node: str) -> Counter[str]:
+    """Runs by what ran: ``""`` is the engine, others are reasons of TensorFlow. Functions put their callers' names in front."""
+    found: Counter[str] = Counter()
+    for name, count in counters.items():
+        if name == node or name.endswith(f"/{node}"):
+            found[""] += count.engine_runs
+            found.update(count.fallbacks)
+    return found
+
+
+def _engine_line(name: str, now: Counter[str], before: Counter[str]) -> str:
+    counted = now - before
+    ran = counted.pop("", 0)
+    if not counted:
+        return f"{name}: its engine ran {ran} times" if ran else f"{name}: did not run"
+    why = ", ".join(f"{reason} {count}" for reason, count in counted.items())
     ran_text = f"its engine ran {ran} times, " if ran else "its engine NEVER ran: "
-    return f"{name}: {ran_text}TensorFlow ran its body {fell} times ({why})"
+    return f"{name}: {ran_text}TensorFlow ran its body {counted.total()} times ({why})"
 
 
 def batch_size(feeds: Mapping[str, Array]) -> int:

@@ -55,6 +55,7 @@ def test_equal_graphs_are_laid_out_equally(graph: tuple[int, list[tuple[int, int
 
 
 @given(st.lists(st.floats(-100, 100), min_size=1, max_size=60))
+@settings(deadline=None)
 def test_positions_are_those_of_isotonic_regression(values: list[float]) -> None:
     np.testing.assert_allclose(_isotonic(values), isotonic_regression(values), atol=1e-9)
 
@@ -68,3 +69,13 @@ def test_a_long_chain_is_folded_to_the_shape_of_a_page() -> None:
 def test_siblings_are_centred_below_their_parent() -> None:
     drawing = layered(4, [(0, 1), (0, 2), (1, 3), (2, 3)])
     assert drawing.x[0] == drawing.x[3] == (drawing.x[1] + drawing.x[2]) / 2
+
+
+def test_what_is_computed_from_constants_sits_above_its_reader() -> None:
+    chain = [(i, i + 1) for i in range(20)]  # an input and twenty nodes
+    constants = [(21, 22), (22, 23), (23, 20)]  # a constant, two nodes that fold it, and the last of the twenty
+    order = {i: i for i in range(20)} | {21: 20, 22: 21, 23: 22, 20: 23}
+    edges = [(order[a], order[b]) for a, b in chain + constants]
+    drawing = layered(24, edges, [i == order[21] for i in range(24)], aspect=0.01)
+    assert drawing.y[order[23]] == drawing.y[order[20]] - ROW
+    assert drawing.y[order[22]] == drawing.y[order[20]] - 2 * ROW

@@ -110,15 +110,20 @@ def _prepare(options: argparse.Namespace, progress: Progress) -> Iterable[Contes
 
 
 def _models(options: argparse.Namespace, feeds: dict[str, Array], progress: Progress) -> Any:
-    from tfgraphopt.contestants import in_session, under_xla
+    from tfgraphopt.contestants import running, under_xla
+    from tfgraphopt.running import Runner, fitting
 
     progress("loading", 0, 1)
     model = common.load_model(options)
+    runner = common.signature_runner(options, options.model)
+    first = runner or Runner.of(model.graph_def, model.outputs, threads=options.threads)
     feeds = feeds or random_feeds(model, common.shape_ranges(options.shape), options.seed)
-    yield in_session("original", model.graph_def, model.outputs, feeds, threads=options.threads)
+    yield running("original", first, model.graph_def, fitting(feeds, first.inputs, model.inputs))
     if options.optimised:
         other = common.load_optimised(options, options.optimised, model)
-        yield in_session("optimised", other.graph_def, other.outputs, feeds, threads=options.threads)
+        runner = common.signature_runner(options, options.optimised)
+        second = runner or Runner.of(other.graph_def, other.outputs, threads=options.threads)
+        yield running("optimised", second, other.graph_def, fitting(feeds, second.inputs, first.inputs))
     if options.xla:
         yield under_xla("original, XLA", model.graph_def, model.outputs, feeds)
     return feeds

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from tfgraphopt.formats.load import LoadedModel
     from tfgraphopt.optimization import Progress, Result
     from tfgraphopt.plugins import Tables
+    from tfgraphopt.running import SignatureRunner
 
 EXIT_NO = 3
 """The command did its work and the answer is no: a tolerance or a speed-up is missed, a culprit or a problem was found."""
@@ -75,6 +76,13 @@ def load_optimised(options: argparse.Namespace, path: str, original: LoadedModel
 
     outputs = "" if Path(path).is_dir() else ",".join(original.outputs)
     return load(Path(path), outputs, options.signature, options.tags)
+
+
+def signature_runner(options: argparse.Namespace, path: str) -> SignatureRunner | None:
+    """What runs the signature of the SavedModel in ``path``; None for other models, which run as frozen graphs."""
+    from tfgraphopt.running import SignatureRunner
+
+    return SignatureRunner.of(Path(path), options.signature, [t for t in options.tags.split(",") if t])
 
 
 def add_data_arguments(parser: argparse.ArgumentParser, *, shapes: bool = True) -> None:

@@ -11,13 +11,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tfgraphopt.errors import ConfigError
-from tfgraphopt.ir import Node, Shape
+from tfgraphopt.ir import DType, Node, Shape
 
 if TYPE_CHECKING:
     from tfgraphopt.config import ShapeRange
     from tfgraphopt.formats.load import LoadedModel
 
 Array = NDArray[Any]
+HANDLES = frozenset({DType.RESOURCE, DType.VARIANT})
+"""Inputs that no data goes into."""
 
 
 def read_feeds(path: Path) -> dict[str, Array]:
@@ -40,7 +42,8 @@ def random_feeds(
     from tfgraphopt.graphdef import import_graph_def
 
     rng = np.random.default_rng(seed)
-    inputs = [n for n in import_graph_def(model.graph_def, list(model.outputs)).main if n.op == "Placeholder"]
+    nodes = import_graph_def(model.graph_def, list(model.outputs)).main
+    inputs = [n for n in nodes if n.op == "Placeholder" and n.outputs[0].dtype not in HANDLES]
     feeds = {}
     for node in inputs:
         value = node.outputs[0]

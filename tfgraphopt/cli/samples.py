@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import numpy as np
 
-from tfgraphopt.cli.feeds import Array, read_feeds
+from tfgraphopt.cli.feeds import HANDLES, Array, read_feeds
 from tfgraphopt.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -41,13 +41,13 @@ class Pixels:
 
 
 def inputs_of(graph_def: GraphDef, outputs: Sequence[str]) -> tuple[SampleInput, ...]:
-    """The placeholders of a frozen graph."""
+    """The placeholders of a frozen graph; the handles of its tables and variables are none that data goes into."""
     from tfgraphopt.graphdef import import_graph_def
     from tfgraphopt.ir import Shape
 
     found = []
     for node in import_graph_def(graph_def, list(outputs)).main:
-        if node.op == "Placeholder":
+        if node.op == "Placeholder" and node.outputs[0].dtype not in HANDLES:
             shape = node.attrs.get("shape")
             dims = shape.dims if isinstance(shape, Shape) else None
             found.append(SampleInput(node.name, node.outputs[0].dtype.np, None if dims is None else dims[1:]))

@@ -117,9 +117,10 @@ def _compare(options: argparse.Namespace) -> int:
         progress("loading", 0, 1)
         model = common.load_model(options)
         other = common.load_optimised(options, options.optimised, model)
+        runners = [common.signature_runner(options, path) for path in (options.model, options.optimised)]
         found = compare(
-            Model(model.graph_def, model.outputs), Model(other.graph_def, other.outputs), _batches(options, model),
-            segments=options.per_segment, progress=progress,
+            Model(model.graph_def, model.outputs, runners[0]), Model(other.graph_def, other.outputs, runners[1]),
+            _batches(options, model), segments=options.per_segment, progress=progress,
         )  # fmt: skip
     _print_comparison(options, found, limits)
     return common.EXIT_NO if found.broken(limits) else 0
@@ -136,11 +137,10 @@ def _batches(options: argparse.Namespace, model: LoadedModel) -> Iterable[Mappin
 
 
 def _only_input(model: LoadedModel) -> str:
-    names: list[str] = [n.name for n in model.graph_def.node if n.op == "Placeholder"]
+    names = model.inputs
     if len(names) != 1:
         raise ConfigError("a .npy file is for models with one input", hint=f"this one has {', '.join(names)}: use .npz")
-    name: str = names[0]
-    return name
+    return names[0]
 
 
 def _print_comparison(options: argparse.Namespace, found: Comparison, limits: Limits) -> None:

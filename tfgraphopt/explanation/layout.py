@@ -42,27 +42,39 @@ def layered(count: int, edges: Sequence[tuple[int, int]], beside: Sequence[bool]
     small = np.zeros(count, bool) if not len(beside) else np.asarray(beside, bool)
     pairs = np.asarray([e for e in edges if e[0] < e[1]], np.int64).reshape(-1, 2)
     main = pairs[~small[pairs[:, 0]] & ~small[pairs[:, 1]]]
-    layer = _layers(count, main, small)
+    layer = _layers(count, main, small, pairs)
     x = _columns(layer, main, small)
     x, y = _folded(x, layer, main, small, aspect)
     _put_beside(x, y, pairs, small)
     return Drawing(np.round(x, 2), np.round(y, 2))
 
 
-def _layers(count: int, edges: Ints, small: npt.NDArray[np.bool_]) -> Ints:
-    """Longest path from the sources; what depends on no other node is then pulled down to its first reader."""
-    layer, has_source = [0] * count, [False] * count
+def _layers(count: int, edges: Ints, small: npt.NDArray[np.bool_], every: Ints) -> Ints:
+    """Longest path from the sources; what is computed from constants alone is then pulled down to its first reader."""
+    layer = [0] * count
     for source, target in sorted(map(tuple, edges.tolist()), key=lambda e: e[1]):
-        has_source[target] = True
         layer[target] = max(layer[target], layer[source] + 1)
+    fixed = _depends_on_inputs(count, edges, small, every)
     first = [count] * count
+    pulled = list(layer)
     for source, target in sorted(map(tuple, edges.tolist()), key=lambda e: -e[0]):
-        first[source] = min(first[source], layer[target] - 1)
-    pulled = [f if not h and f < count else at for at, h, f in zip(layer, has_source, first, strict=True)]
+        first[source] = min(first[source], pulled[target] - 1)
+        if not fixed[source]:
+            pulled[source] = max(layer[source], first[source])
     dense = np.asarray(pulled, np.int64)
     dense[~small] = np.unique(dense[~small], return_inverse=True)[1].reshape(-1)  # no layer is left empty
     dense[small] = 0
     return dense
+
+
+def _depends_on_inputs(count: int, edges: Ints, small: npt.NDArray[np.bool_], every: Ints) -> list[bool]:
+    """Which nodes are computed from an input: a node that reads nothing and is no constant."""
+    reads = np.zeros(count, bool)
+    reads[every[:, 1]] = True
+    fixed: list[bool] = (~reads & ~small).tolist()
+    for source, target in sorted(map(tuple, edges.tolist()), key=lambda e: e[1]):
+        fixed[target] = fixed[target] or fixed[source]
+    return fixed
 
 
 def _columns(layer: Ints, edges: Ints, small: npt.NDArray[np.bool_]) -> Floats:
