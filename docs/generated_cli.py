@@ -25,7 +25,10 @@ def cli_page() -> Iterable[str]:
             code, _, meaning = line.strip().partition(" ")
             yield f"| {code} | {meaning.strip()} |"
         yield from ("", "## Configuration files", "", *_plain(settings.__doc__).splitlines(), "")
-        yield from ("`tfgraphopt COMMAND --print-config` prints such a file with every option, its meaning and its value.", "")
+        yield from (
+            "`tfgraphopt COMMAND --print-config` prints such a file with every option, its meaning and its value.",
+            "",
+        )
         for name, parser in parsers.commands.items():
             yield from _command(name, parser)
 
@@ -58,4 +61,6 @@ def _row(action: argparse.Action, parser: argparse.ArgumentParser) -> str:
 def _plain(docstring: str | None) -> str:
     """A docstring in Markdown: double backquotes become single ones, an indented block behind ``::`` a fenced one."""
     text = inspect.cleandoc(docstring or "").replace("``", "`")
-    return re.sub(r"::\n\n((?:(?:    .*)?\n)*(?:    .*))", lambda m: f":\n\n```toml\n{textwrap.dedent(m[1])}\n```", text)
+    return re.sub(
+        r"::\n\n((?:(?:    .*)?\n)*(?:    .*))", lambda m: f":\n\n```toml\n{textwrap.dedent(m[1])}\n```", text
+    )

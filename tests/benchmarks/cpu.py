@@ -175,16 +175,17 @@ def _openvino(model: FrozenModel, arrays: Sequence[Array]) -> Call:
 
 
 def _converted(model: FrozenModel) -> Any:
-    """The original graph read by OpenVINO; with its function calls inlined where OpenVINO cannot read them (ConvNeXt)."""
+    """The original graph read by OpenVINO; function calls, which it cannot read, are inlined before (ConvNeXt)."""
     import openvino as ov
 
-    try:
+    if not model.graph_def.library.function:
         return ov.convert_model(_graph(model.graph_def))
-    except ov.frontend.OpConversionFailure:
-        inline = tgo.Config(engine="none", pipeline="inline-functions")
-        return ov.convert_model(
-            _graph(export_graph_def(tgo.optimize_graph_def(model.graph_def, model.outputs, inline).module))
-        )
+    graph_def = type(model.graph_def)()
+    graph_def.CopyFrom(model.graph_def)
+    for part in (*graph_def.node, *graph_def.library.function):
+        part.attr.pop("_noinline", None)
+    inline = tgo.Config(engine="none", pipeline="inline-functions")
+    return ov.convert_model(_graph(export_graph_def(tgo.optimize_graph_def(graph_def, model.outputs, inline).module)))
 
 
 def _graph(graph_def: object) -> Any:
