@@ -150,6 +150,21 @@ def copy_node(
     )  # fmt: skip
 
 
+def copy_nodes(graph: Graph, nodes: Iterable[Node], values: dict[Value, Value]) -> dict[Node, Node]:
+    """Copies in ``graph`` of nodes of another one, by these; what they do not wait for in ``nodes`` they do not wait for.
+
+    Args:
+        nodes: in topological order.
+        values: what stands for each value that they read from elsewhere; extended by their own results.
+    """
+    clones: dict[Node, Node] = {}
+    for node in nodes:
+        control = [clones[c] for c in node.control if c in clones]
+        clones[node] = copy_node(graph, node, [values[v] for v in node.inputs], control)
+        values.update(zip(node.outputs, clones[node].outputs, strict=True))
+    return clones
+
+
 def _outer_control(order: Sequence[Node], region: set[Node]) -> list[Node]:
     return list(dict.fromkeys(c for n in order for c in n.control if c not in region))
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 import attrs
 
 from tfgraphopt.ir import AttrValue, DType, FuncRef, Graph, Module, Node, Tensor, TensorType, Value
-from tfgraphopt.regions import copy_node
+from tfgraphopt.regions import copy_nodes
 
 _READS = frozenset({"ReadVariableOp", "ResourceGather"})
 _HARMLESS = _READS | {"VariableShape", "DisableCopyOnRead", "VarIsInitializedOp", "NoOp"}
@@ -154,10 +154,7 @@ def copied(body: Graph, name: str) -> Graph:
     source = body.source[0] if isinstance(body.source, tuple) else None
     copy.source, copy.attrs, copy.functions = (source, -1), dict(body.attrs), body.functions
     values = {v: copy.add_input(v.name_hint, v.type) for v in body.inputs}
-    clones: dict[Node, Node] = {}
-    for node in body:
-        clones[node] = copy_node(copy, node, [values[v] for v in node.inputs], [clones[c] for c in node.control])
-        values.update(zip(node.outputs, clones[node].outputs, strict=True))
+    clones = copy_nodes(copy, body, values)
     copy.set_outputs([values[v] for v in body.outputs], body.output_names)
     copy.set_keep({key: clones[node] for key, node in body.keep.items()})
     return copy

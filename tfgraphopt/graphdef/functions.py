@@ -9,10 +9,11 @@ from tensorflow.core.framework import function_pb2, graph_pb2, node_def_pb2
 from tensorflow.python.framework import versions
 
 from tfgraphopt.errors import GraphDefError
-from tfgraphopt.graphdef.exporter import export_function
+from tfgraphopt.graphdef.attributes import attr_of_proto
+from tfgraphopt.graphdef.exporter import export_function, function_names
 from tfgraphopt.graphdef.importer import import_graph_def
-from tfgraphopt.ir import UNKNOWN_SHAPE, DType, Graph, Module, Node, OpTable, TensorType, Value
-from tfgraphopt.regions import copy_node
+from tfgraphopt.ir import UNKNOWN_SHAPE, AttrValue, DType, Graph, Module, Node, OpTable, TensorType, Value
+from tfgraphopt.regions import copy_nodes
 
 FunctionDef: TypeAlias = Any
 Library: TypeAlias = Mapping[str, FunctionDef]
@@ -62,21 +63,19 @@ def function_module(library: Library, name: str, inputs: Sequence[str], outputs:
     if body is None:
         raise GraphDefError(f"function {name!r} cannot be optimised", why="there is none, or its types are not known")
     main = module.main
-    values: dict[Value, Value] = {}
-    for value, given in zip(body.inputs, inputs, strict=True):
-        values[value] = main.add(
-            _FED, [], {"dtype": value.dtype, "shape": value.shape}, name=given, origin=(given,), types=[value.type]
-        ).output
-    clones: dict[Node, Node] = {}
-    for node in body:
-        clones[node] = copy_node(main, node, [values[v] for v in node.inputs], [clones[c] for c in node.control])
-        values.update(zip(node.outputs, clones[node].outputs, strict=True))
+    values = {v: _placeholder(main, v, given) for v, given in zip(body.inputs, inputs, strict=True)}
+    clones = copy_nodes(main, body, values)
     taken = {n.name for n in main}
     main.set_outputs([values[v] for v in body.outputs], [_free(o, taken) for o in outputs])
     main.set_keep({key: clones[node] for key, node in body.keep.items()})
     if not _is_called(module, name):
         module.functions.pop(name)
     return module
+
+
+def _placeholder(graph: Graph, value: Value, name: str) -> Value:
+    attributes: dict[str, AttrValue] = {"dtype": value.dtype, "shape": value.shape}
+    return graph.add(_FED, [], attributes, name=name, origin=(name,), types=[value.type]).output
 
 
 def _free(name: str, taken: set[str]) -> str:
@@ -87,8 +86,6 @@ def _free(name: str, taken: set[str]) -> str:
 
 
 def _is_called(module: Module, name: str) -> bool:
-    from tfgraphopt.graphdef.exporter import function_names
-
     nodes = [n for g in module.graphs("tf") if g.name != name for n in g]
     return any(n.op == name or name in function_names(n.attrs.values()) for n in nodes)
 
@@ -100,7 +97,7 @@ def module_functions(
 ) -> tuple[FunctionDef, list[FunctionDef]]:  # fmt: skip
     """A module that :func:`function_module` made, as a function with the signature of ``original``; and the functions it calls.
 
-    ``replace(node, graph, arguments)`` may put something else into the new ``graph`` in place of a node without inputs: it gives
+    ``replace(node, graph, arguments)`` may put something else into the new ``graph`` in place of a constant: it gives
     the value, made of the arguments (by name), or None. ``bodies`` are functions to take in place of the module's own.
     """
     name = original.signature.name
@@ -108,26 +105,13 @@ def module_functions(
     graph.source = (original, -1)
     graph.attrs = _attrs_of(module, original)
     main = module.main
-    arguments: dict[str, Value] = {}
-    values: dict[Value, Value] = {}
-    for given, arg in zip(inputs, original.signature.input_arg, strict=True):
-        arguments[given] = graph.add_input(arg.name, TensorType(DType.of_number(arg.type), UNKNOWN_SHAPE))
-        graph.reserve(arg.name)
-        node = main.find(given)
-        if node is not None:  # it is none where nothing needed it
-            arguments[given].set_type(node.outputs[0].type)
-            values[node.outputs[0]] = arguments[given]
-    clones: dict[Node, Node] = {}
+    arguments = _arguments(graph, original, inputs, main)
+    values = {node.outputs[0]: arguments[node.name] for node in main if node.op == _FED and node.name in arguments}
     for node in main:
-        if node.op == _FED and node.name in arguments:
-            continue
-        instead = replace(node, graph, arguments) if not node.inputs else None
+        instead = replace(node, graph, arguments) if node.op == "Const" else None
         if instead is not None:
             values[node.outputs[0]] = instead
-            continue
-        control = [clones[c] for c in node.control if c in clones]
-        clones[node] = copy_node(graph, node, [values[v] for v in node.inputs], control)
-        values.update(zip(node.outputs, clones[node].outputs, strict=True))
+    clones = copy_nodes(graph, [n for n in main if not n.outputs or n.outputs[0] not in values], values)
     graph.set_outputs([values[v] for v in main.outputs], [a.name for a in original.signature.output_arg])
     graph.set_keep({key: clones[node] for key, node in main.keep.items() if node in clones})
     called = [export_function(n, g, True) for n, g in {**module.functions, **(bodies or {})}.items()]
@@ -135,9 +119,18 @@ def module_functions(
     return export_function(name, graph, False), called
 
 
-def _attrs_of(module: Module, original: FunctionDef) -> dict[str, Any]:
-    from tfgraphopt.graphdef.attributes import attr_of_proto
+def _arguments(graph: Graph, original: FunctionDef, inputs: Sequence[str], main: Graph) -> dict[str, Value]:
+    """The formal inputs of ``graph``, as the signature of ``original`` has them, by the names of the placeholders in ``main``."""
+    arguments = {}
+    for given, arg in zip(inputs, original.signature.input_arg, strict=True):
+        node = main.find(given)  # there is none where nothing needed it
+        type_ = TensorType(DType.of_number(arg.type), UNKNOWN_SHAPE) if node is None else node.outputs[0].type
+        arguments[given] = graph.add_input(arg.name, type_)
+        graph.reserve(arg.name)
+    return arguments
 
+
+def _attrs_of(module: Module, original: FunctionDef) -> dict[str, Any]:
     return {key: attr_of_proto(value) for key, value in original.attr.items()}
 
 
