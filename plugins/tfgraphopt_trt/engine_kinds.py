@@ -13,13 +13,14 @@ from tfgraphopt_trt.tensorrt_api import installed, runs_on
 
 ENGINES_HOOK = "tfgraphopt_trt_engines"
 _CHOSEN = "trt.engine-kind"
+NO_ENGINE = "no engine can run on this machine"
 
 
 def chosen_kind(ctx: Context) -> EngineKind:
     """The kind that ``engine`` names; for ``auto`` the best that this machine can run; decided once an optimisation.
 
-    With ``none`` nothing is built, and the nodes are TensorRT's, as they are for ``auto`` where no kind can run here: the
-    result is then for another machine, which the report says.
+    With ``none`` nothing is built, and the nodes are TensorRT's. For ``auto`` where no kind can run here it is
+    :data:`TENSORFLOW`: nothing becomes an engine, and the report says what speaks against each kind.
 
     Raises:
         ConfigError: no plugin provides that kind.
@@ -56,8 +57,8 @@ def _best(ctx: Context, kinds: Mapping[str, EngineKind]) -> EngineKind:
             return kind
         problems[kind.name] = problem
     said = "; ".join(f"{name}: {problem}" for name, problem in problems.items())
-    ctx.report.say(f"no engine can run on this machine ({said}): TensorRT engines are built for another one")
-    return kinds["tensorrt"]
+    ctx.report.say(f"{NO_ENGINE} ({said}): everything stays in TensorFlow")
+    return TENSORFLOW
 
 
 def _tensorrt_unusable() -> str | None:
@@ -86,3 +87,5 @@ def this_gpu() -> str:
 
 
 TENSORRT = EngineKind("tensorrt", "TRTEngineOp", "tensorrt", _tensorrt_unusable, rank=30)
+TENSORFLOW = EngineKind("tensorflow", "TfgraphoptEngineOp", "", lambda: None)
+"""What ``auto`` comes to where no engine can run; no plugin builds it, and no node goes into one."""

@@ -50,6 +50,7 @@ class EngineKind:
         device: where its nodes run when the model does not say (TensorFlow decides when empty).
         unusable: why it cannot run on this machine, or None when it can.
         rank: ``engine="auto"`` takes the usable kind of the highest rank.
+        prefix: what the names of its nodes begin with; ``op`` when empty.
         int8_weights: the largest magnitude of 8-bit weights. Integer kernels that add pairs of products in 16 bits need 64.
     """
 
@@ -59,6 +60,7 @@ class EngineKind:
     unusable: Callable[[], str | None]
     device: str = ""
     rank: int = 0
+    prefix: str = ""
     int8_weights: int = 127
     overrides: str = ""
 

@@ -53,9 +53,10 @@ class Segment(Pass):
     min_size: int | None = None
 
     def run(self, graph: Graph, ctx: Context) -> None:
-        op = chosen_kind(ctx).op
-        run = _run_number(ctx.module, op, ctx.facts.get(ENDPOINT, 0))
-        names = (f"{op}_{run:03d}_{index:03d}" for index in itertools.count())
+        kind = chosen_kind(ctx)
+        prefix = kind.prefix or kind.op
+        run = _run_number(ctx.module, prefix, ctx.facts.get(ENDPOINT, 0))
+        names = (f"{prefix}_{run:03d}_{index:03d}" for index in itertools.count())
         self._segment(graph, ctx, names, lambda groups: ProfilePoints.of(graph, groups, ctx.config))
 
     def _segment(self, graph: Graph, ctx: Context, names: Iterator[str], points: _Points) -> None:
@@ -143,13 +144,13 @@ def _report(
             ctx.report.verdicts[prefix + member.name] = own
 
 
-def _run_number(module: Module, op: str, first: int) -> int:
+def _run_number(module: Module, prefix: str, first: int) -> int:
     """The first number under which no engine is named yet (an optimised graph may be optimised again).
 
     Every endpoint of a model begins with its own number, so that counters tell their engines apart.
     """
     every = (n.name for g in module.graphs("tf") for n in g)
-    taken = {name[len(op) + 1 :][:3] for name in every if name.startswith(op + "_") and "/" not in name}
+    taken = {name[len(prefix) + 1 :][:3] for name in every if name.startswith(prefix + "_") and "/" not in name}
     return next(i for i in range(first, first + 1000) if f"{i:03d}" not in taken)
 
 

@@ -17,7 +17,7 @@ from tfgraphopt.transforms.dead_code import FED
 from tfgraphopt.transforms.identity import FORWARDING
 from tfgraphopt_trt.builder import Unsupported
 from tfgraphopt_trt.converter import Converter, Fragment, convert
-from tfgraphopt_trt.engine_kinds import chosen_kind
+from tfgraphopt_trt.engine_kinds import NO_ENGINE, TENSORFLOW, chosen_kind
 from tfgraphopt_trt.functions import FunctionWriter, called_function, functions_of, is_pure, is_pure_node
 from tfgraphopt_trt.hookspecs import LayerRule, SegmentRule
 
@@ -145,4 +145,13 @@ def _stateful(node: Node, config: Config) -> str | None:
     return f"function {guilty[0]!r} has side effects or state" if guilty else "it has side effects or state"
 
 
-RULES = (SegmentRule("denied", _denied), SegmentRule("placed-on-cpu", _on_cpu), SegmentRule("stateful", _stateful))
+def _nothing_runs(node: Node, config: Config) -> str | None:
+    return NO_ENGINE if config.engine == TENSORFLOW.name else None
+
+
+RULES = (
+    SegmentRule("no-engine", _nothing_runs),
+    SegmentRule("denied", _denied),
+    SegmentRule("placed-on-cpu", _on_cpu),
+    SegmentRule("stateful", _stateful),
+)

@@ -96,6 +96,7 @@ FEEDS: Mapping[str, Callable[[tuple[int, ...], np.random.Generator], Floats]] = 
         "image_signed": lambda shape, rng: (_images(shape, rng) - np.float32(127.5)) / np.float32(128.0),
         "image_caffe": _caffe,
         "audio": _melodies,
+        "tokens": lambda shape, rng: rng.integers(1, 1000, shape).astype(np.float32),
         "normal": lambda shape, rng: rng.normal(size=shape).astype(np.float32),
     }
 )

@@ -47,12 +47,18 @@ def _infer_pooling(inputs: Sequence[Value], attributes: Attrs) -> list[TensorTyp
 
 
 def _mean_pooling(tf: Any, inputs: Sequence[Any], attributes: Attrs) -> Sequence[Any]:
-    window, x = _window(attributes), channels_last(tf, inputs[0])
+    return [channels_first(tf, pooled(tf, channels_last(tf, inputs[0]), attributes))]
+
+
+def pooled(tf: Any, x: Any, attributes: Attrs) -> Any:
+    """What a pooling layer with ``attributes`` makes of a channels-last tensor.
+
+    A maximum is padded with minus infinity: XLA starts from it, and so takes the padding into its own window.
+    """
+    window = _window(attributes)
     if text(attributes, "type") == "max":
-        result = _pool(tf, "MAX", window.pad(tf, x, x.dtype.min), window)
-    else:
-        result = _average(tf, x, window, flag(attributes, "count_padding"))
-    return [channels_first(tf, result)]
+        return _pool(tf, "MAX", window.pad(tf, x, float("-inf")), window)
+    return _average(tf, x, window, flag(attributes, "count_padding"))
 
 
 def _average(tf: Any, x: Any, window: Window, count_padding: bool) -> Any:
