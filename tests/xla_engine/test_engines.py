@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import attrs
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -14,7 +15,6 @@ from tfgraphopt import plugins
 from tfgraphopt.errors import ConfigError, EngineBuildFailed
 from tfgraphopt_trt.builder import LayerBuilder, Operand
 from tfgraphopt_trt.converter import converter
-from tfgraphopt_trt.hookspecs import EngineKind
 from tfgraphopt_trt.layerdef import LayerDef
 from tfgraphopt_xla.rows import RowRule
 from tfgraphopt_xla.support import compilable
@@ -270,7 +270,7 @@ def _kinds(**problems: str | None) -> plugins.Tables:
     """The shipped kinds of engines, with what speaks against each given."""
     table = plugins.load(strict=True).table("tfgraphopt_trt_engines")
     kinds = [
-        EngineKind(n, k.op, k.runtime, lambda n=n: problems[n], k.device, k.rank, k.prefix, _owner(n))  # type: ignore[misc]
+        attrs.evolve(k, unusable=lambda n=n: problems[n], overrides=_owner(n))  # type: ignore[misc]
         for n, k in table.items()
     ]
 
@@ -290,15 +290,15 @@ def _owner(kind: str) -> str:
 @pytest.mark.parametrize(
     ("problems", "chosen"),
     [
-        ({"tensorrt": "no TensorRT", "xla": None, "openvino": None}, "XLA"),
-        ({"tensorrt": "no TensorRT", "xla": "no GPU", "openvino": None}, "OpenVINO"),
+        ({"tensorrt": "no TensorRT", "xla": None, "openvino": None}, "XlaEngine"),
+        ({"tensorrt": "no TensorRT", "xla": "no GPU", "openvino": None}, "TfgraphoptEngineOp"),
     ],
 )
 def test_auto_takes_xla_before_openvino(problems: dict[str, str | None], chosen: str) -> None:
     pytest.importorskip("openvino")
     result = optimised(_tanh(), ["y"], _kinds(**problems), engine="auto", max_batch_size=4)
     (segment,) = result.report.segments.values()
-    assert segment.engine.startswith(chosen)
+    assert segment.name.startswith(chosen)
 
 
 def test_auto_leaves_everything_to_tensorflow_where_no_engine_runs() -> None:
