@@ -148,7 +148,7 @@ def ops_page(tables: Tables) -> Iterable[str]:
 def _op_row(op: str, converter: Any, record: dict[str, Any]) -> str:
     constants = ", ".join(p.name for p in converter.parameters if p.constant and not p.operand)
     limits = "<br>".join(_cell(r) for r in record.get("refusals", ()))
-    counts = (str(record.get("cases") or "by parts"), str(record.get("built", 0)))
+    counts = (str(record.get("cases") or "elsewhere"), str(record.get("built", 0)))
     dtypes = ", ".join(record.get("dtypes", ()))
     return f"| {op} | {dtypes} | {constants} | {_note(converter)} | {limits} | {' | '.join(counts)} |"
 
