@@ -157,3 +157,16 @@ def test_the_command_prints_advice_boundaries_and_json(tmp_path: Path, capsys: p
     assert tree["advice"][0]["kind"] == "blocked-by-node"
     assert {b["bytes"] for b in tree["boundaries"]} == {128}
     assert tree["provenance"]["run_0/Tanh"][-1]["step"]
+
+
+def test_the_command_tells_the_story_of_a_node(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model = tmp_path / "model.pb"
+    model.write_bytes(dense().SerializeToString())
+    assert main(["explain", str(model), "--max-batch-size", "4", "--node", "tw*", "--node", "product"]) == 0
+    printed = capsys.readouterr().out
+    assert "Tanh two: simplified" in printed
+    assert "Tanh 'two' removed by cse in graph 'main'" in printed
+    assert "MatMul product: converted" in printed
+    assert "  converter: plugin converters" in printed
+    assert main(["explain", str(model), "--max-batch-size", "4", "--node", "nobody"]) == 0
+    assert "no node is called nobody" in capsys.readouterr().out

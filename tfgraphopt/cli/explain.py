@@ -32,6 +32,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--rule", metavar="NAME", help="why this rewrite rule fires or does not (tfgraphopt passes lists rules)"
     )
+    parser.add_argument(
+        "--node", action="append", default=[], metavar="PATTERN",
+        help="tell everything about the nodes of this name (or shell pattern), their way through the passes too; repeatable",
+    )  # fmt: skip
     parser.add_argument("--all", action="store_true", help="list converted nodes as well")
     common.add_drawing_arguments(parser)
     common.add_json_argument(parser)
@@ -71,6 +75,10 @@ def _print(found: Explanation, options: argparse.Namespace, written: list[str]) 
     )  # fmt: skip
 
     console = common.console()
+    if options.node:
+        for line in _node_lines(found, options.node):
+            console.print(line, markup=False, highlight=False)
+        return
     console.print(segment_table(found.report))
     console.print(boundary_table(found))
     console.print(reason_table(found.report))
@@ -80,6 +88,20 @@ def _print(found: Explanation, options: argparse.Namespace, written: list[str]) 
     written += [f"written: {options.html}"] if options.html is not None else []
     for line in [*summary_lines(found.report), *advice_lines(found.report), *written]:
         console.print(line, markup=False, highlight=False)
+
+
+def _node_lines(found: Explanation, patterns: list[str]) -> list[str]:
+    """All that is known of the nodes that a pattern fits."""
+    import fnmatch
+
+    chosen = [v for v in found.report.verdicts.values() if any(fnmatch.fnmatchcase(v.node, p) for p in patterns)]
+    lines = [] if chosen else [f"no node is called {' or '.join(patterns)}"]
+    for v in chosen:
+        lines.append(f"{v.op} {v.node}: {v.status}" + (f", {v.reason}" if v.reason else ""))
+        lines += [f"  engine: {v.segment}"] if v.segment else []
+        lines += [f"  converter: plugin {v.converter}"] if v.converter else []
+        lines += [f"  {e}" for e in dict.fromkeys(map(str, found.provenance.get(v.node, ())))]
+    return lines
 
 
 def _explain_rule(options: argparse.Namespace, config: Config) -> int:
