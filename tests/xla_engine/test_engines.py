@@ -165,6 +165,24 @@ def test_a_network_that_mixes_its_rows_is_compiled_for_every_batch_size() -> Non
         assert_close(*(in_session(g, feeds, ["y"])[0] for g in (result.graph_def, graph_def)))
 
 
+def test_the_body_of_a_loop_that_stays_in_tensorflow_is_compiled() -> None:
+    """As often as data say, which no engine can know."""
+
+    def loop(x: Any) -> Any:
+        def body(i: Any, h: Any) -> Any:
+            return i + 1, tf.tanh(tf.nn.relu(tf.matmul(h, np.eye(4, dtype=np.float32) * 1.1) + 0.5))
+
+        trips = tf.reduce_sum(tf.cast(x > 0.0, tf.int32))
+        return tf.identity(tf.while_loop(lambda i, h: i < trips, body, [tf.constant(0), x])[1], name="y")
+
+    traced = tf.function(loop, autograph=False).get_concrete_function(tf.TensorSpec([None, 4], name="x"))
+    graph_def = traced.graph.as_graph_def()
+    result = optimised(graph_def, ["y"], max_batch_size=4, strict=True)
+    assert {s.status for s in result.report.segments.values()} == {"built"}
+    feeds = {"x": np.random.default_rng(0).normal(size=(3, 4)).astype(np.float32)}
+    assert_close(*(in_session(g, feeds, ["y"])[0] for g in (result.graph_def, graph_def)))
+
+
 # -- refusals --------------------------------------------------------------------------------------------------------
 
 
