@@ -54,6 +54,14 @@ def test_session_is_bit_identical(
     assert eo.counters() == {ENGINE: eo.EngineCounters(fallbacks={"no_plan": 1})}
 
 
+def test_a_body_returns_the_shape_of_something() -> None:
+    with tf.Graph().as_default() as graph:
+        x = tf.compat.v1.placeholder(tf.float32, [None, 16, 16, 3], name="x")
+        tf.shape(tf.nn.relu(x), name="y")
+    ours = behind_engine(graph.as_graph_def(), ["x"], ["y"])
+    assert run(ours, X).tolist() == [5, 16, 16, 3]
+
+
 def test_session_runs_the_body_with_the_same_fused_kernels(
     models: tuple[graph_pb2.GraphDef, graph_pb2.GraphDef],
 ) -> None:

@@ -100,8 +100,9 @@ absl::Status SegmentBody::Options(OpKernelContext* context, FunctionLibraryRunti
   const std::string cpu = CpuName(library);
   options->target = library->device()->name();
   options->is_multi_device_function = true;
-  // Integers stay where the kernel has them: which ones are on the host is said by the node (_input_hostmem), not by their type.
-  options->int_args_and_retvals_on_device = true;
+  // On a GPU integers stay where the kernel has them: which ones are on the host is said by the node (_input_hostmem), not by their type.
+  // On a CPU there is one memory, and TensorFlow refuses the flag for a result that is the shape of something.
+  options->int_args_and_retvals_on_device = OnGpu(context);
   for (int i = 0; i < context->num_inputs(); ++i) DescribeInput(context, i, cpu, options);
   for (int i = 0; i < context->num_outputs(); ++i)
     options->output_devices.push_back(context->output_memory_type(i) == tensorflow::HOST_MEMORY || IsCopied(context, i) ? cpu : options->target);
