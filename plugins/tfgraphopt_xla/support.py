@@ -13,6 +13,7 @@ from tfgraphopt.config import Config
 from tfgraphopt.ir import Node, Tensor, Value, constant_of
 from tfgraphopt.plugins import Tables
 from tfgraphopt_trt.hookspecs import LayerRule, SegmentRule
+from tfgraphopt_trt.meaning import results_of
 from tfgraphopt_trt.support import LAYERS_HOOK
 from tfgraphopt_xla.kind import NAME
 
@@ -102,12 +103,12 @@ def _operations(layer: Node, tables: Tables) -> list[Any]:
     """The TensorFlow ops that ``layer`` means."""
     import tensorflow as tf
 
-    definition = tables.table(LAYERS_HOOK).get(layer.op)
-    if definition is None:
+    layers = tables.table(LAYERS_HOOK)
+    if layer.op not in layers:
         return []
     graph = tf.Graph()
     with graph.as_default():
-        definition.meaning(tf, [_operand(tf, v) for v in layer.inputs], layer.attrs)
+        results_of(tf, layer, [_operand(tf, v) for v in layer.inputs], layers)
     operations = list(graph.get_operations())
     return operations + [o for f in graph._functions.values() for o in getattr(f, "graph", graph).get_operations()]
 

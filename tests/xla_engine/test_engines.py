@@ -165,7 +165,7 @@ def test_a_network_that_mixes_its_rows_is_compiled_for_every_batch_size() -> Non
         assert_close(*(in_session(g, feeds, ["y"])[0] for g in (result.graph_def, graph_def)))
 
 
-def test_the_body_of_a_loop_that_stays_in_tensorflow_is_compiled() -> None:
+def test_a_loop_is_compiled() -> None:
     """As often as data say, which no engine can know."""
 
     def loop(x: Any) -> Any:
