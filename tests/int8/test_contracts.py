@@ -88,7 +88,9 @@ def test_wrong_weighted_layers_are_caught(pick: Any, message: str) -> None:
         weighted_layer_contract(wrong, DEFINITIONS[wrong.op], st.sampled_from(CASES[wrong.op]), examples=EXAMPLES)()
 
 
-@pytest.mark.parametrize(("rule", "op"), [(rule, op) for rule in RULES for op in rule.ops], ids=str)
+@pytest.mark.parametrize(
+    ("rule", "op"), [(rule, op) for rule in RULES for op in rule.ops], ids=lambda v: getattr(v, "name", v)
+)
 def test_shipped_rules_keep_the_laws(rule: QuantRule, op: str) -> None:
     quant_rule_contract(rule, WEIGHTED[op], DEFINITIONS[op], st.sampled_from(CASES[op]), examples=EXAMPLES)()
 
