@@ -124,6 +124,7 @@ class LstmCell:
 def dynamic_rnn(request: pytest.FixtureRequest) -> tuple[str, Any]:
     """A TF1 graph with dynamic_rnn, with functional control flow and without."""
     v1 = tf.compat.v1
+    restore = v1.enable_control_flow_v2 if v1.control_flow_v2_enabled() else v1.disable_control_flow_v2
     with tf.Graph().as_default() as graph:
         (v1.enable_control_flow_v2 if request.param == "v2" else v1.disable_control_flow_v2)()
         try:
@@ -131,7 +132,7 @@ def dynamic_rnn(request: pytest.FixtureRequest) -> tuple[str, Any]:
             outputs, (_, hidden) = v1.nn.dynamic_rnn(LstmCell(), x, dtype=tf.float32)
             tf.nn.relu(outputs[:, -1] + hidden, name="y")
         finally:
-            v1.disable_control_flow_v2()
+            restore()
     return request.param, graph.as_graph_def()
 
 

@@ -30,7 +30,9 @@ def _by_op() -> dict[str, list[Case]]:
 
 
 CASES = _by_op()
-WITHOUT_RULE = {"trt.constant", "trt.transpose", "trt.grid_sample", "trt.non_zero", "trt.nms", "trt.linspace"}
+WITHOUT_RULE = {
+    "trt.constant", "trt.transpose", "trt.grid_sample", "trt.non_zero", "trt.nms", "trt.linspace", "trt.loop", "trt.conditional",
+}  # fmt: skip
 
 
 def node_of(case: Case) -> Node:

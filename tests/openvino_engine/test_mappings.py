@@ -21,6 +21,8 @@ OPENVINO = load()
 REFUSED = {
     "trt.non_zero": "depends on the data",
     "trt.nms": "depends on the data",
+    "trt.loop": "stay in TensorFlow",
+    "trt.conditional": "stay in TensorFlow",
     "slice-wrap": "wraps around",
     "slice-fill-strided": "step one",
     "pow-int32": "floating point",

@@ -158,12 +158,8 @@ def test_a_conditional_is_part_of_the_engine_or_its_branches_have_engines_of_the
         h = tf.cond(tf.reduce_sum(x) > 0, lambda: tf.exp(tf.tanh(h)) * 2.0, lambda: h - 1.0)
         tf.nn.relu(tf.nn.tanh(h), name="y")
 
-    with tf.Graph().as_default() as graph:
-        tf.compat.v1.enable_control_flow_v2()
-        try:
-            build(tf.compat.v1.placeholder(tf.float32, [None, 4], name="x"))
-        finally:
-            tf.compat.v1.disable_control_flow_v2()
+    with tf.Graph().as_default() as graph:  # TensorFlow 2 writes an If
+        build(tf.compat.v1.placeholder(tf.float32, [None, 4], name="x"))
     result = segment(graph.as_graph_def(), ["y"], denied_ops=() if converts else ("If", "StatelessIf"))
     inner = [n.name for g in result.module.functions.values() for n in g if n.op == "TRTEngineOp"]
     assert len(result.report.segments) == (1 if converts else 3)

@@ -116,7 +116,7 @@ def test_constants_of_every_type_and_shape(dtype: DType, dims: tuple[int, ...]) 
 
 
 def test_four_bit_weights_are_packed_two_to_a_byte(tensorrt: TensorRT) -> None:
-    emitter = Emitter(tensorrt, None, BuildLog())
+    emitter = Emitter(tensorrt, None, BuildLog(), {})
     weights = emitter.as_weights(np.array([1, -1, 7], DType.INT4.np))
     assert weights.size == 3
     assert emitter._alive[1].tobytes() == bytes([0xF1, 0x07])

@@ -206,8 +206,8 @@ def test_squeezing_is_a_reshape_where_tensorrt_has_no_such_layer(
     graph.set_outputs([getattr(LayerBuilder(graph), op)(x, axes)])
     plain = emit.Emitter.__init__
 
-    def without(self: emit.Emitter, tensorrt: object, network: object, log: object) -> None:
-        plain(self, tensorrt, _WithoutSqueeze(network), log)  # type: ignore[arg-type]
+    def without(self: emit.Emitter, tensorrt: object, network: object, *rest: object) -> None:
+        plain(self, tensorrt, _WithoutSqueeze(network), *rest)  # type: ignore[arg-type]
 
     monkeypatch.setattr(emit.Emitter, "__init__", without)
     network = emitted(graph).network

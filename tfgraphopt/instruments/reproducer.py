@@ -24,7 +24,7 @@ from tfgraphopt.config import Config, ShapeRange
 from tfgraphopt.errors import ConfigError, TfGraphOptError
 from tfgraphopt.ir import DType, Graph, Module, Shape, Tensor
 from tfgraphopt.ir.text import parse_module, print_module
-from tfgraphopt.passes import Context, Instrument, Pass, PassManager, PassTable, Quiet, Step
+from tfgraphopt.passes import ENDPOINT, Context, Instrument, Pass, PassManager, PassTable, Quiet, Step
 from tfgraphopt.plugins import Tables
 from tfgraphopt.rewrite import REWRITE_BUDGET, REWRITE_LOG
 
@@ -90,7 +90,7 @@ class _Snapshot:
 
 def _leaves_results(ctx: Context) -> bool:
     """Whether earlier passes have left what the IR does not hold, and it is known how to come by it again."""
-    known = {REWRITE_LOG, REWRITE_BUDGET}
+    known = {ENDPOINT, REWRITE_LOG, REWRITE_BUDGET}
     return bool(ctx.report.pipeline) and bool(ctx.facts.keys() - known or ctx.report.segments)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tfgraphopt_openvino.layers import (
     basics,
+    control,
     elementwise,
     indexing,
     linear,
@@ -18,7 +19,7 @@ from tfgraphopt_openvino.layers import (
 from tfgraphopt_openvino.mapping import OpenVinoLayer
 
 _FAMILIES = (
-    basics, elementwise, indexing, linear, quantisation, reduction, sampling, sequences, shaping, slicing, windows,
+    basics, control, elementwise, indexing, linear, quantisation, reduction, sampling, sequences, shaping, slicing, windows,
 )  # fmt: skip
 
 
