@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from ir.drawing import OPS, attr_values, dtypes, graphs, shapes, tensors
 from tfgraphopt.errors import InvalidGraph, ParseError
+from tfgraphopt.graphdef import tf_op_table
 from tfgraphopt.ir import DType, FuncRef, Graph, Module, OpTable, Shape, Tensor, TensorType
 from tfgraphopt.ir.compare import differences, equal, same_attr
 from tfgraphopt.ir.text import parse_graph, parse_module, print_graph, print_module
@@ -269,3 +270,13 @@ def test_differences_are_named() -> None:
     found = list(differences(ours, theirs))
     assert len(found) == 2
     assert "MatMul node 'm': attribute 'transpose_b' True became False" in found[0]
+
+
+@pytest.mark.parametrize("bits", [0x7F810000, 0x7FC00001, 0x80000000])
+def test_complex_numbers_keep_their_bits(bits: int) -> None:
+    """The payload of a signalling NaN, which Python's own complex numbers would lose."""
+    tensor = Tensor.of(np.array([bits, 0, 0, bits], np.uint32).view(np.complex64))
+    graph = Graph("g", tf_op_table())
+    graph.set_outputs([graph.add("Const", [], {"value": tensor, "dtype": tensor.dtype}, types=[tensor.type]).output])
+    text = print_module(Module(graph, tf_op_table()))
+    assert print_module(parse_module(text, tf_op_table())) == text

@@ -328,9 +328,8 @@ class _Parser:
         if self.token.kind == "sha":
             return self._stored(type_, at)
         found = [_element(self, token, type_.dtype) for token in self._elements()]
-        if type_.dtype.np.kind == "c" and len(found) % 2 == 0:
-            found = [complex(re, im) for re, im in zip(found[::2], found[1::2], strict=True)]
-        if not type_.shape.is_static or len(found) != type_.shape.num_elements:
+        parts = 2 if type_.dtype.np.kind == "c" else 1
+        if not type_.shape.is_static or len(found) != parts * (type_.shape.num_elements or 0):
             self.fail(at, f"{len(found)} elements do not make a tensor of type {type_}")
         return Tensor.of(_array(found, type_), type_.dtype)
 
@@ -388,10 +387,12 @@ def _element(parser: _Parser, token: _Token, dtype: DType) -> Any:
 
 
 def _array(found: Sequence[Any], type_: TensorType) -> Any:
-    array = np.empty(len(found), type_.dtype.np)
+    """Complex numbers come as two parts each: as Python's own they would lose the payload of a NaN."""
+    wanted = type_.dtype.np
+    array = np.empty(len(found), np.dtype(f"f{wanted.itemsize // 2}") if wanted.kind == "c" else wanted)
     for index, element in enumerate(found):
         array[index] = element
-    return array.reshape(type_.shape.static())
+    return array.view(wanted).reshape(type_.shape.static())
 
 
 _ATTRS: Mapping[str, Any] = {

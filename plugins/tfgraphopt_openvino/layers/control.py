@@ -10,7 +10,7 @@ from tfgraphopt_openvino.mapping import OpenVinoLayer, Unmapped, Writer
 
 
 def _stays(w: Writer, node: Node) -> Sequence[Any]:
-    raise Unmapped("loops and conditionals stay in TensorFlow, with OpenVINO engines in their functions")
+    raise Unmapped(f"{node.op}: loops and conditionals stay in TensorFlow, with OpenVINO engines in their functions")
 
 
 LAYERS = (OpenVinoLayer("trt.loop", _stays), OpenVinoLayer("trt.conditional", _stays))
