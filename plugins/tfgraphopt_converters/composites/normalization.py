@@ -21,12 +21,12 @@ def _mean(op: PatternOps, x: Any) -> Any:
     return op.Mean(x, ..., keep_dims=True).named("mean")
 
 
-def _inverse(op: PatternOps, x: Any, mean: Any, centred: Any, epsilon: Any) -> Any:
-    """1 / sqrt(variance + epsilon); ``centred`` is the difference that the rest of the pattern has, where it has one."""
-    squares = op.any_of(op.SquaredDifference(x, mean), op.SquaredDifference(mean, x), op.Square(centred),
-                        op.Mul(centred, centred))  # fmt: skip
-    variance = op.Mean(squares, ..., keep_dims=True).named("variance")
-    return op.Rsqrt(op[ADD](variance, epsilon))
+def _shifted_variance(op: PatternOps, x: Any, mean: Any, centred: Any, epsilon: Any) -> Any:
+    """variance + epsilon; ``centred`` is the difference that the rest of the pattern has, where it has one."""
+    squares = op.any_of(
+        op.SquaredDifference(x, mean), op.SquaredDifference(mean, x), op.Square(centred), op.Mul(centred, centred)
+    )
+    return op[ADD](op.Mean(squares, ..., keep_dims=True).named("variance"), epsilon)
 
 
 def _last_axes(x: Value, *moments: Node) -> tuple[int, ...]:
@@ -87,7 +87,7 @@ class LayerNormFromFactor(Pattern):
     def pattern(self, op: PatternOps, x: Value, scale: Tensor, offset: Tensor, epsilon: Tensor) -> Any:
         """A product and what is left of the offset."""
         mean = _mean(op, x)
-        inverse = _inverse(op, x, mean, op.Sub(x, mean), epsilon)
+        inverse = op.Rsqrt(_shifted_variance(op, x, mean, op.Sub(x, mean), epsilon))
         factor = op.any_of(op.Mul(inverse, scale), inverse)
         moved = op.Mul(op.Neg(mean), factor)
         shift = op.any_of(op[ADD](moved, offset), op.Sub(offset, op.Mul(mean, factor)), moved)
@@ -109,7 +109,7 @@ class LayerNormFromDifference(Pattern):
         """A difference times the inverse deviation."""
         mean = _mean(op, x)
         centred = op.Sub(x, mean)
-        return op.Mul(centred, _inverse(op, x, mean, centred, epsilon), T=FLOATS)
+        return op.Mul(centred, op.Rsqrt(_shifted_variance(op, x, mean, centred, epsilon)), T=FLOATS)
 
     def rewrite(self, op: Draft, m: Match) -> Any:
         """Layer normalisation."""
@@ -126,9 +126,7 @@ class LayerNormFromQuotient(LayerNormFromDifference):
         """A difference and the deviation."""
         mean = _mean(op, x)
         centred = op.Sub(x, mean)
-        squares = op.any_of(op.SquaredDifference(x, mean), op.Square(centred), op.Mul(centred, centred))
-        variance = op.Mean(squares, ..., keep_dims=True).named("variance")
-        return op.RealDiv(centred, op.Sqrt(op[ADD](variance, epsilon)), T=FLOATS)
+        return op.RealDiv(centred, op.Sqrt(_shifted_variance(op, x, mean, centred, epsilon)), T=FLOATS)
 
 
 @attrs.frozen(slots=True)
