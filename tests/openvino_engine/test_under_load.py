@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import hashlib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from engine_op.fresh import in_fresh_process
+from engine_op.leaks import leaked_bytes
 
 import tfgraphopt as tgo
 import tfgraphopt.runtime
@@ -25,10 +25,6 @@ THREADS = 16
 def net() -> tuple[Any, tgo.Result]:
     graph_def = cnn()
     return graph_def, optimised(graph_def, OUTPUTS, input_shapes=RANGES)
-
-
-def _resident_bytes() -> int:
-    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
 
 
 def test_sixteen_threads_with_mixed_shapes(net: tuple[Any, tgo.Result]) -> None:
@@ -58,14 +54,13 @@ def test_sixteen_threads_with_mixed_shapes(net: tuple[Any, tgo.Result]) -> None:
 def test_memory_stays_flat_and_nothing_is_made_anew(net: tuple[Any, tgo.Result]) -> None:
     ours = session(net[1].graph_def, ["x"], OUTPUTS)
     feeds = [images(1, 12), images(4, 20), images(3, 17)]
+
+    def call(turn: int) -> None:
+        ours(feeds[turn % 3])
+
     for turn in range(300):
-        ours(feeds[turn % 3])
-    gc.collect()
-    before = _resident_bytes()
-    for turn in range(2000):
-        ours(feeds[turn % 3])
-    gc.collect()
-    assert _resident_bytes() - before < 8 << 20
+        call(turn)
+    assert leaked_bytes(call, 400) < 256  # what a call returns are thousands of bytes
     count = tfgraphopt.runtime.counters()[ENGINE]
     assert (count.engine_runs, count.engines_created, count.contexts_created) == (2300, 1, 3)
 
