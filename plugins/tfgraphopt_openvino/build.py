@@ -1,11 +1,15 @@
-"""build-openvino: turn every lowered segment into an OpenVINO model, compile it as a check, and make it the node's plan."""
+"""build-openvino: turn every lowered segment into an OpenVINO model, compile it as a check, and make it the node's plan.
+
+The work is done in this process, unlike TensorRT's: a compilation takes less time than a worker's start, and is what a serving process
+does with the same model in its first call. Plans are kept in the engine cache.
+"""
 
 from __future__ import annotations
 
-import hashlib
+import contextlib
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
 import attrs
@@ -15,17 +19,19 @@ from tfgraphopt.errors import ConfigError, EngineBuildFailed
 from tfgraphopt.ir import Graph, Node
 from tfgraphopt.passes import Context, Pass
 from tfgraphopt.report import SegmentReport
-from tfgraphopt_openvino.mapping import OpenVinoLayer
+from tfgraphopt_openvino.mapping import LAYERS_HOOK, OpenVinoLayer
 from tfgraphopt_openvino.model import build_model
 from tfgraphopt_openvino.openvino_api import OpenVino, load
 from tfgraphopt_openvino.plan import Variant, pack, variants
-from tfgraphopt_openvino.worth import NotWorthIt, objection
+from tfgraphopt_openvino.plan_key import PlanKeys, writers
+from tfgraphopt_openvino.worth import LEAST, NotWorthIt, objection
+from tfgraphopt_trt.build_options import BuildResult
+from tfgraphopt_trt.engine_cache import EngineCache, cache_of
 from tfgraphopt_trt.engine_kinds import builds
 from tfgraphopt_trt.engine_nodes import embed, lowered_calls, profiles_of, put_back, set_plan
 from tfgraphopt_trt.lower import LOWERED
 
 NAME = "openvino"
-LAYERS_HOOK = "tfgraphopt_openvino_layers"
 _PRECISION_HINTS: Mapping[str, str] = {"fp16": "f16", "bf16": "bf16"}
 
 
@@ -50,11 +56,10 @@ class BuildOpenVino(Pass):
         calls = lowered_calls(ctx)
         if not calls:
             return
-        choosy = ctx.config.engine == "auto"
-        builder = _Builder(load(), ctx.tables.table(LAYERS_HOOK), properties(ctx.config), choosy)
+        factory = _factory(ctx)
         for index, call in enumerate(calls):
             ctx.progress(f"building {call.name}", index, len(calls))
-            _build(call, ctx, builder)
+            _build(call, ctx, factory)
         embed([n for n in calls if not n.is_erased], ctx)
 
 
@@ -76,13 +81,15 @@ def properties(config: Config) -> dict[str, str]:
     return {**ours, **{str(k): str(v) for k, v in given.items()}}
 
 
-def _build(call: Node, ctx: Context, builder: _Builder) -> None:
-    segment = ctx.report.segments[call.name]
+def _factory(ctx: Context) -> _Factory:
+    openvino, given, least = load(), properties(ctx.config), LEAST if ctx.config.engine == "auto" else 0
+    builder = _Builder(openvino, ctx.tables.table(LAYERS_HOOK), given, least)
+    return _Factory(ctx, builder, PlanKeys(openvino, given, least, writers(ctx.tables)), cache_of(ctx))
+
+
+def _build(call: Node, ctx: Context, factory: _Factory) -> None:
     try:
-        started = time.perf_counter()
-        body = ctx.module.lowered[call.name]
-        plan = builder.plan(body, variants(body, profiles_of(call.name, ctx)))
-        segment.build_seconds = time.perf_counter() - started
+        result = factory.make(call.name)
     except NotWorthIt as error:
         put_back(call, ctx, str(error), "segment dropped")
         return
@@ -91,9 +98,26 @@ def _build(call: Node, ctx: Context, builder: _Builder) -> None:
             raise
         put_back(call, ctx, str(error))
         return
-    digest = hashlib.sha256(plan).hexdigest()
-    set_plan(call, plan, digest)
-    _record(segment, body, plan, digest, builder.openvino)
+    set_plan(call, result.plan, result.sha256)
+    _record(ctx.report.segments[call.name], result)
+
+
+@attrs.frozen(slots=True)
+class _Factory:
+    """Makes the engines of one optimisation, from the cache where it has them."""
+
+    ctx: Context
+    builder: _Builder
+    keys: PlanKeys
+    cache: EngineCache | None
+
+    def make(self, name: str) -> BuildResult:
+        body, profiles = self.ctx.module.lowered[name], profiles_of(name, self.ctx)
+
+        def build() -> BuildResult:
+            return self.builder.build(body, variants(body, profiles))
+
+        return build() if self.cache is None else self.cache.get_or_build(self.keys.of(body, profiles), build, name)
 
 
 @attrs.frozen(slots=True)
@@ -101,38 +125,50 @@ class _Builder:
     openvino: OpenVino
     mappings: Mapping[str, OpenVinoLayer]
     properties: Mapping[str, str]
-    choosy: bool = False
+    least: int = 0
 
-    def plan(self, body: Graph, shapes: Sequence[Variant]) -> bytes:
+    def build(self, body: Graph, shapes: Sequence[Variant]) -> BuildResult:
         """The plan of a lowered body; EngineBuildFailed with OpenVINO's words when it refuses the model.
 
-        With ``engine="auto"``, NotWorthIt when TensorFlow is as fast.
+        NotWorthIt when it computes less than ``least`` operations at the usual shapes.
         """
+        started = time.perf_counter()
         model = build_model(body, self.mappings, self.openvino)
         plan = pack(model, body, shapes, self.properties, self.openvino)
-        self._check(model, body, shapes[0])
-        reason = objection(model) if self.choosy else None
+        self._reshape(model, body, shapes[0])
+        reason = objection(model, self.least)
         if reason:
             raise NotWorthIt(reason)
+        self._compile(model, body, shapes[0])
         if shapes[-1] != shapes[0]:
-            self._check(model, body, shapes[-1])
-        return plan
+            self._reshape(model, body, shapes[-1])
+            self._compile(model, body, shapes[-1])
+        layers = Counter(node.op.removeprefix("trt.") for node in body if node.op != "trt.constant")
+        return BuildResult(
+            plan, time.perf_counter() - started, dict(sorted(layers.items())), layers["transpose"], "OpenVINO",
+            self.openvino.version,
+        )  # fmt: skip
 
-    def _check(self, model: Any, body: Graph, shape: Variant) -> None:
+    def _reshape(self, model: Any, body: Graph, shape: Variant) -> None:
         ov = self.openvino.module
-        try:
-            model.reshape({i: ov.PartialShape([_dimension(ov, r) for r in ranges]) for i, ranges in enumerate(shape)})
-            ov.Core().compile_model(model, "CPU", dict(self.properties))
-        except RuntimeError as error:
-            raise EngineBuildFailed(
-                f"OpenVINO refuses the model of {body.name}", why=str(error).strip().splitlines()[-1]
-            ) from error
+        with _refusals(body):
+            model.reshape({i: ov.PartialShape([ov.Dimension(*r) for r in ranges]) for i, ranges in enumerate(shape)})
+
+    def _compile(self, model: Any, body: Graph, shape: Variant) -> None:
+        with _refusals(body):
+            self.openvino.module.Core().compile_model(model, "CPU", dict(self.properties))
         if all(low == high for ranges in shape for low, high in ranges):
             _check_outputs(model, body)
 
 
-def _dimension(ov: Any, limits: tuple[int, int]) -> Any:
-    return ov.Dimension(*limits)
+@contextlib.contextmanager
+def _refusals(body: Graph) -> Iterator[None]:
+    """What OpenVINO raises, as the failure of a build."""
+    try:
+        yield
+    except RuntimeError as error:
+        said = str(error).strip().splitlines()[-1]
+        raise EngineBuildFailed(f"OpenVINO refuses the model of {body.name}", why=said) from error
 
 
 def _check_outputs(model: Any, body: Graph) -> None:
@@ -144,8 +180,8 @@ def _check_outputs(model: Any, body: Graph) -> None:
             )
 
 
-def _record(segment: SegmentReport, body: Graph, plan: bytes, digest: str, openvino: OpenVino) -> None:
-    counts = Counter(node.op.removeprefix("trt.") for node in body if node.op != "trt.constant")
-    segment.status, segment.engine = "built", f"OpenVINO {openvino.version}"
-    segment.layers, segment.transposes = dict(sorted(counts.items())), counts["transpose"]
-    segment.engine_bytes, segment.engine_digest = len(plan), digest
+def _record(segment: SegmentReport, result: BuildResult) -> None:
+    segment.status, segment.engine = "built", f"{result.flavour} {result.version}"
+    segment.layers, segment.transposes = dict(result.layers), result.transposes
+    segment.engine_bytes, segment.engine_digest = len(result.plan), result.sha256
+    segment.build_seconds, segment.cached = result.seconds, result.cached

@@ -20,6 +20,7 @@ TYPES: Mapping[DType, str] = {
 }  # fmt: skip
 """Element types that models, their inputs and their outputs may have."""
 
+LAYERS_HOOK = "tfgraphopt_openvino_layers"
 Emit = Callable[["Writer", Node], Sequence[Any]]
 
 

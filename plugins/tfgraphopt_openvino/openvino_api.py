@@ -16,11 +16,22 @@ _INSTALL = 'pip install "tfgraphopt[openvino]"'
 
 @attrs.frozen(slots=True)
 class OpenVino:
-    """The OpenVINO of this environment: the module, the operation set that models are written in, and the version."""
+    """The OpenVINO of this environment.
+
+    Attributes:
+        module: ``openvino``.
+        ops: the operation set that models are written in.
+        build: the version with the build, which is what a plan depends on.
+    """
 
     module: Any
     ops: Any
-    version: str
+    build: str
+
+    @property
+    def version(self) -> str:
+        """The version for people."""
+        return self.build.partition("-")[0]
 
 
 def load() -> OpenVino:
@@ -34,7 +45,7 @@ def load() -> OpenVino:
         ops: Any = importlib.import_module("openvino.opset15")
     except ImportError as error:
         raise MissingDependency("OpenVINO is not installed", why=str(error), hint=_INSTALL) from error
-    return OpenVino(module, ops, module.get_version().partition("-")[0])
+    return OpenVino(module, ops, module.get_version())
 
 
 def package() -> Path | None:

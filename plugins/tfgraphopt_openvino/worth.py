@@ -28,13 +28,13 @@ def operations(model: Any) -> int | None:
     return total
 
 
-def objection(model: Any) -> str | None:
-    """Why a model of known shapes is not worth an engine, or None."""
+def objection(model: Any, least: int = LEAST) -> str | None:
+    """Why a model of known shapes is not worth an engine, or None; with ``least`` 0 every one is."""
     count = operations(model)
-    if count is None or count >= LEAST:
+    if count is None or count >= least:
         return None
     return (
-        f"its convolutions and products take {count / 1e6:.2g} million operations at the usual shapes, {LEAST / 1e6:g} million pay "
+        f"its convolutions and products take {count / 1e6:.2g} million operations at the usual shapes, {least / 1e6:g} million pay "
         "for the call of an engine (engine='openvino' builds it anyway)"
     )
 

@@ -77,12 +77,12 @@ class BuildResult:
     Attributes:
         plan: the serialised engine.
         seconds: time of emitting the network and building it.
-        layers: number of TensorRT layers by type (``"CONVOLUTION": 53``), as emitted.
-        transposes: shuffle layers of the network whose permutation moves data (moving an axis of size one does not).
+        layers: number of layers by type (TensorRT's: ``"CONVOLUTION": 53``), as emitted.
+        transposes: layers of the network whose permutation moves data (moving an axis of size one does not).
         table: the kernels of the engine, when asked for.
         activation_bytes: scratch memory that a context of the engine needs, when TensorRT said it.
         peak_bytes: highest resident memory of the building process, the process's own share included.
-        flavour, version: the TensorRT that built it.
+        flavour, version: the TensorRT, or the engine of another kind, that built it.
         shape_inputs: inputs that the engine reads as shape tensors, in host memory.
         ours_unknown: dimensions that TensorRT's inference knew and ours did not.
         theirs_unknown: dimensions that our inference knew and TensorRT's did not.

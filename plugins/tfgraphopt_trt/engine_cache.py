@@ -13,7 +13,7 @@ import json
 import os
 import struct
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from tfgraphopt.errors import ConfigError
 from tfgraphopt.files import write_atomically
 from tfgraphopt.ir import Graph
 from tfgraphopt.ir.pack import fingerprint
+from tfgraphopt.passes import Context
 from tfgraphopt_trt.build_options import BuildOptions, BuildResult
 from tfgraphopt_trt.profiles import Profile
 from tfgraphopt_trt.tensorrt_api import TensorRT
@@ -67,14 +68,24 @@ def cache_key(
         device: the GPU of this machine (its model), which matters where ``tensorrt`` builds for that GPU only.
     """
     facts = {
-        "body": fingerprint(graph),
-        "profiles": [[[i, attrs.astuple(p[i])] for i in sorted(p)] for p in profiles],
         "options": options.of_plan(),
         "tensorrt": [tensorrt.flavour, tensorrt.version],
         "device": "" if tensorrt.is_portable else device,
+    }
+    return content_key(graph, profiles, facts)
+
+
+def content_key(graph: Graph, profiles: Sequence[Profile], facts: Mapping[str, Any]) -> str:
+    """SHA-256 over a lowered body with its weights, its profiles, and what else decides about a plan, as JSON data.
+
+    ``facts`` is for an engine kind to fill: who builds, in which version, with which options, for what device.
+    """
+    body = {
+        "body": fingerprint(graph),
+        "profiles": [[[i, attrs.astuple(p[i])] for i in sorted(p)] for p in profiles],
         "format": _VERSION,
     }
-    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+    return hashlib.sha256(json.dumps({**facts, **body}, sort_keys=True).encode()).hexdigest()
 
 
 class EngineCache:
@@ -239,6 +250,17 @@ def _failed_entry(path: Path) -> CacheEntry | None:
     except (OSError, ValueError, KeyError, TypeError):
         return CacheEntry(path.stem, "(failed, damaged)", 0, 0.0)
     return CacheEntry(path.stem, f"(failed) {name}", status.st_size, status.st_mtime)
+
+
+def cache_of(ctx: Context) -> EngineCache | None:
+    """The engine cache of an optimisation; None when ``options={"engine_cache": False}`` or, said in the report, it cannot be used."""
+    if not ctx.config.options.get("engine_cache", True):
+        return None
+    try:
+        return EngineCache()
+    except ConfigError as error:
+        ctx.report.say(f"engines are not cached: {error}")
+        return None
 
 
 def managed() -> ManagedCache:

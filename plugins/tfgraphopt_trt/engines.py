@@ -15,7 +15,7 @@ from tfgraphopt.report import SegmentReport
 from tfgraphopt_trt.advisors import advised_build
 from tfgraphopt_trt.build import BuilderProcess, BuildOptions, BuildResult
 from tfgraphopt_trt.culprits import Search, locate
-from tfgraphopt_trt.engine_cache import EngineCache, cache_key
+from tfgraphopt_trt.engine_cache import EngineCache, cache_key, cache_of
 from tfgraphopt_trt.engine_kinds import builds, this_gpu
 from tfgraphopt_trt.engine_nodes import embed, lowered_calls, profiles_of, put_back, set_plan
 from tfgraphopt_trt.failed_builds import recall, remember
@@ -49,7 +49,7 @@ class BuildEngines(Pass):
         tensorrt = load()  # a missing TensorRT is one clear error before any work
         layers = {layer.op: layer for layer in ctx.tables.items(LAYERS_HOOK)}
         with BuilderProcess() as process:
-            factory = _Factory(ctx, layers, tensorrt, process, _cache(ctx))
+            factory = _Factory(ctx, layers, tensorrt, process, cache_of(ctx))
             built = factory.make_all(calls, _between(ctx.steps, self))
         embed(built, ctx)
 
@@ -146,16 +146,6 @@ class _Factory:
 
 def _last_line(text: str) -> str:
     return text.strip().splitlines()[-1].strip()
-
-
-def _cache(ctx: Context) -> EngineCache | None:
-    if not ctx.config.options.get("engine_cache", True):
-        return None
-    try:
-        return EngineCache()
-    except ConfigError as error:
-        ctx.report.say(f"engines are not cached: {error}")
-        return None
 
 
 def _options(config: Config) -> BuildOptions:

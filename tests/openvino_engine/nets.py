@@ -43,8 +43,9 @@ RANGES = {"x": tgo.ShapeRange((1, 12, 12, 3), (4, 20, 20, 3), (8, 32, 32, 3))}
 
 
 def optimised(graph_def: Any, outputs: Sequence[str], **options: Any) -> tgo.Result:
-    """The graph with OpenVINO engines; every plugin must load."""
-    config = tgo.Config(**{"engine": "openvino", "minimum_segment_size": 1, **options})
+    """The graph with OpenVINO engines, built anew; every plugin must load."""
+    fresh = {"engine_cache": False, **options.pop("options", {})}
+    config = tgo.Config(**{"engine": "openvino", "minimum_segment_size": 1, "options": fresh, **options})
     return tgo.optimize_graph_def(graph_def, outputs, config, tables=plugins.load(strict=True))
 
 
