@@ -15,13 +15,13 @@ namespace tfgraphopt {
 namespace {
 
 constexpr int64_t kChunk = 1 << 10;
+constexpr int32_t kLine = 16;  // numbers in a line of the cache
 constexpr uint32_t kMagnitude = 0x7fffffffu;
 constexpr uint32_t kInfinity = 0x7f800000u;
 
+// The least and the greatest of a chunk, as order-preserving integers, NaN and infinity included.
 struct Extent {
-  int32_t low, high;    // order-preserving integers of the floats
-  uint32_t magnitude;   // the largest bit pattern without its sign, NaN and infinity included
-  int64_t zeros;
+  int32_t low, high;
 };
 
 // Integers that are ordered as the floats of these bits are.
@@ -40,25 +40,29 @@ inline float FromOrdered(int32_t number) {
   return FloatOf(static_cast<uint32_t>(Ordered(static_cast<uint32_t>(number))));
 }
 
-TFGO_VECTORISED Extent ExtentOf(const float* data, int64_t size) {
-  int32_t low = std::numeric_limits<int32_t>::max(), high = std::numeric_limits<int32_t>::min(), zeros = 0;
-  uint32_t magnitude = 0;
-  for (int64_t i = 0; i < size; ++i) {
-    uint32_t now;
-    std::memcpy(&now, data + i, sizeof now);
-    const uint32_t size_of = now & kMagnitude;
-    int32_t ordered = Ordered(now);
-    low = ordered < low ? ordered : low;
-    high = ordered > high ? ordered : high;
-    magnitude = size_of > magnitude ? size_of : magnitude;
-    zeros += size_of == 0;
-  }
-  return {low, high, magnitude, zeros};
+// The bit pattern of the largest magnitude.
+inline uint32_t MagnitudeOf(const Extent& extent) {
+  return std::max(static_cast<uint32_t>(Ordered(static_cast<uint32_t>(extent.low))) & kMagnitude,
+                  static_cast<uint32_t>(Ordered(static_cast<uint32_t>(extent.high))) & kMagnitude);
 }
 
-// The bin of each magnitude. Scaling by a power of two is exact.
-TFGO_VECTORISED void BinsOf(const float* data, int64_t size, float scale, int32_t* bins) {
-  for (int64_t i = 0; i < size; ++i) bins[i] = static_cast<int32_t>(std::fabs(data[i]) * scale);
+// Finds the extent, and the bin of each magnitude; what lies beyond the last bin goes into it. Scaling by a power of two is exact.
+// Zeros, half of what an activation gives, take turns in bins behind the last: in one bin each would wait for the one before.
+TFGO_VECTORISED Extent Scan(const float* data, int32_t size, float scale, int32_t* bins) {
+  constexpr float kLast = kBins - 1;
+  int32_t low = std::numeric_limits<int32_t>::max(), high = std::numeric_limits<int32_t>::min();
+  for (int32_t i = 0; i < size; ++i) {
+    uint32_t bits;
+    std::memcpy(&bits, data + i, sizeof bits);
+    const int32_t ordered = Ordered(bits);
+    low = ordered < low ? ordered : low;
+    high = ordered > high ? ordered : high;
+    bits &= kMagnitude;
+    const float scaled = FloatOf(bits) * scale;
+    const int32_t zero = -static_cast<int32_t>(bits == 0);
+    bins[i] = static_cast<int32_t>(scaled < kLast ? scaled : kLast) + (zero & (kBins + i % kZeroBins));
+  }
+  return {low, high};
 }
 
 int ExponentOf(float amax) {
@@ -72,6 +76,8 @@ int ExponentOf(float amax) {
 TensorStatistics::TensorStatistics()
     : min(std::numeric_limits<float>::infinity()), max(-std::numeric_limits<float>::infinity()), exponent(kLowestExponent) {}
 
+float TensorStatistics::Scale() const { return std::ldexp(1.0f, kBinBits - exponent); }
+
 void TensorStatistics::Widen(int wanted) {
   if (!has_histogram) exponent = wanted;
   has_histogram = true;
@@ -83,24 +89,10 @@ void TensorStatistics::Widen(int wanted) {
 
 void TensorStatistics::Observe(const float* data, int64_t size) {
   Counter counter(this);
-  float finite[kChunk];
   float amax = 0;
   for (int64_t start = 0; start < size; start += kChunk) {
-    const float* chunk = data + start;
-    int64_t length = std::min(kChunk, size - start);
-    Extent extent = ExtentOf(chunk, length);
-    if (extent.magnitude >= kInfinity) {  // rare: go on with what is finite
-      length = KeepFinite(chunk, length, finite);
-      chunk = finite;
-      extent = ExtentOf(chunk, length);
-    }
-    if (length == 0) continue;
-    count += length, zeros += extent.zeros;
-    min = std::min(min, FromOrdered(extent.low) + 0.0f), max = std::max(max, FromOrdered(extent.high) + 0.0f);
-    const float largest = FloatOf(extent.magnitude);
-    if (largest == 0) continue;
-    amax = std::max(amax, largest);
-    counter.Add(chunk, length, largest, extent.zeros);
+    const int64_t left = size - start;
+    amax = std::max(amax, counter.Add(data + start, static_cast<int32_t>(std::min(kChunk, left)), left));
   }
   ++batches;
   if (amax == 0) return;
@@ -109,9 +101,9 @@ void TensorStatistics::Observe(const float* data, int64_t size) {
   peaks[power - 24] += static_cast<int64_t>(std::ldexp(mantissa, 24));
 }
 
-int64_t TensorStatistics::KeepFinite(const float* data, int64_t size, float* finite) {
-  int64_t kept = 0;
-  for (int64_t i = 0; i < size; ++i) {
+int32_t TensorStatistics::KeepFinite(const float* data, int32_t size, float* finite) {
+  int32_t kept = 0;
+  for (int32_t i = 0; i < size; ++i) {
     if (std::isfinite(data[i])) finite[kept++] = data[i];
     nans += std::isnan(data[i]), infinities += std::isinf(data[i]);
   }
@@ -120,22 +112,47 @@ int64_t TensorStatistics::KeepFinite(const float* data, int64_t size, float* fin
 
 TensorStatistics::Counter::~Counter() { Flush(); }
 
-void TensorStatistics::Counter::Add(const float* data, int64_t size, float largest, int64_t zeros) {
-  const int needed = ExponentOf(largest);
-  if (!owner_->has_histogram || needed > owner_->exponent) {
-    Flush();
-    owner_->Widen(needed);
+float TensorStatistics::Counter::Add(const float* data, int32_t size, int64_t readable) {
+  int32_t bins[kChunk];
+  float finite[kChunk];
+  const float* values = data;
+  int32_t length = size;
+  Extent extent = Scan(values, length, owner_->Scale(), bins);
+  if (MagnitudeOf(extent) >= kInfinity) {  // rare: go on with what is finite
+    length = owner_->KeepFinite(data, size, finite);
+    if (length == 0) return 0;
+    values = finite;
+    extent = Scan(values, length, owner_->Scale(), bins);
   }
-  int32_t index[kChunk];
-  BinsOf(data, size, std::ldexp(1.0f, kBinBits - owner_->exponent), index);
-  int64_t i = 0;
-  for (; i + 2 <= size; i += 2) ++even_[index[i]], ++odd_[index[i + 1]];
-  if (i < size) ++even_[index[i]];
-  owner_->bins[0] -= zeros;
+  const float largest = FloatOf(MagnitudeOf(extent));
+  if (largest != 0 && (!owner_->has_histogram || ExponentOf(largest) > owner_->exponent)) {
+    Flush();
+    owner_->Widen(ExponentOf(largest));
+    Scan(values, length, owner_->Scale(), bins);
+  }
+  owner_->count += length;
+  owner_->min = std::min(owner_->min, FromOrdered(extent.low) + 0.0f);
+  owner_->max = std::max(owner_->max, FromOrdered(extent.high) + 0.0f);
+  Count(bins, length, data + size, std::min(readable - size, kChunk));
+  return largest;
+}
+
+void TensorStatistics::Counter::Count(const int32_t* bins, int32_t size, const float* next, int64_t readable) {
+  int32_t i = 0;
+  for (; i + kLine <= size; i += kLine) {
+    if (i < readable) __builtin_prefetch(next + i);
+    for (int32_t j = i; j < i + kLine; j += 2) {
+      uint64_t pair;  // one load for two bins: the loads and stores of the tables are what takes the time
+      std::memcpy(&pair, bins + j, sizeof pair);
+      ++even_[static_cast<uint32_t>(pair)], ++odd_[pair >> 32];
+    }
+  }
+  for (; i < size; ++i) ++even_[bins[i]];
 }
 
 void TensorStatistics::Counter::Flush() {
   for (int i = 0; i < kBins; ++i) owner_->bins[i] += int64_t{even_[i]} + odd_[i];
+  for (int i = kBins; i < kBins + kZeroBins; ++i) owner_->zeros += int64_t{even_[i]} + odd_[i];
   even_.fill(0), odd_.fill(0);
 }
 

@@ -13,6 +13,7 @@ namespace tfgraphopt {
 
 constexpr int kBins = 4096;
 constexpr int kBinBits = 12;
+constexpr int kZeroBins = 16;
 constexpr int kLowestExponent = -100;
 
 // What was seen of one tensor. Not thread-safe.
@@ -33,16 +34,19 @@ struct TensorStatistics {
    public:
     explicit Counter(TensorStatistics* owner) : owner_(owner) { even_.fill(0), odd_.fill(0); }
     ~Counter();
-    void Add(const float* data, int64_t size, float largest, int64_t zeros);
+    // Counts `size` of the `readable` numbers from `data` on, at most a chunk; gives the largest finite magnitude.
+    float Add(const float* data, int32_t size, int64_t readable);
 
    private:
+    void Count(const int32_t* bins, int32_t size, const float* next, int64_t readable);
     void Flush();
     TensorStatistics* owner_;
-    std::array<uint32_t, kBins> even_, odd_;
+    std::array<uint32_t, kBins + kZeroBins> even_, odd_;
   };
 
+  float Scale() const;  // what makes bins of magnitudes
   void Widen(int wanted);
-  int64_t KeepFinite(const float* data, int64_t size, float* finite);
+  int32_t KeepFinite(const float* data, int32_t size, float* finite);
 };
 
 // A tensor's statistics with its lock. ``attached`` says that some graph computes it as it is named.
