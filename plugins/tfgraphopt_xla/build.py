@@ -24,7 +24,8 @@ from tfgraphopt_xla.kind import NAME
 from tfgraphopt_xla.meanings import for_xla
 from tfgraphopt_xla.rows import Unproven, refine_types
 from tfgraphopt_xla.settings import Settings
-from tfgraphopt_xla.tracing import Program, constants, lowered, trace
+from tfgraphopt_xla.tracing import MUST_COMPILE, Program, constants, lowered, trace
+from tfgraphopt_xla.whole import is_compiled_whole
 
 ROWS_HOOK = "tfgraphopt_xla_row_rules"
 
@@ -52,6 +53,8 @@ class BuildXla(Pass):
         for index, call in enumerate(calls):
             ctx.progress(f"building {call.name}", index, len(calls))
             builder.build(call)
+        if is_compiled_whole(ctx.module):
+            ctx.module.main.attrs[MUST_COMPILE] = True
 
 
 @attrs.frozen(slots=True)

@@ -99,6 +99,18 @@ class ObjectGraph:
                 targets.setdefault(target.function, target)
         return list(targets.values())
 
+    def callers(self, function: str) -> list[str]:
+        """``function`` and those that do nothing but call it, or one another."""
+        found = [function]
+        for name in found:
+            calls = {n: _only_call(f) for n, f in self.library.items() if n not in found}
+            found += [n for n, call in calls.items() if call is not None and call.attr["f"].func.name == name]
+        return found
+
+    def bound_kinds(self, function: str) -> set[str]:
+        """The kinds of objects that are bound to the function's arguments: ``variable``, ``constant``, ``resource``, ..."""
+        return {self.nodes[i].WhichOneof("kind") for i in self._bound(function)}
+
     def _signature(self, name: str) -> Target:
         signature = self.meta.signature_def[name]
         nodes = {n.name: n for n in self.meta.graph_def.node}
@@ -150,15 +162,15 @@ class ObjectGraph:
     def _behind(self, target: Target) -> Target:
         """The function that does the work, where ``target`` is a mere wrapper: optimised once, both gain."""
         function = self.library[target.function]
-        work = [n for n in function.node_def if n.op not in _FORWARDING]
-        if len(work) != 1 or work[0].op not in _CALLS:
+        call = _only_call(function)
+        if call is None:
             return target
-        name = work[0].attr["f"].func.name
+        name = call.attr["f"].func.name
         arguments = {a.name: given for a, given in zip(function.signature.input_arg, target.inputs, strict=True)}
-        inputs = [arguments.get(i) for i in work[0].input if not i.startswith("^")]
+        inputs = [arguments.get(i) for i in call.input if not i.startswith("^")]
         if name not in self.library or any(i is None for i in inputs) or len(set(inputs)) < len(inputs):
             return target
-        outputs = self._outputs_behind(function, work[0], target.outputs, len(self.library[name].signature.output_arg))
+        outputs = self._outputs_behind(function, call, target.outputs, len(self.library[name].signature.output_arg))
         names = tuple(i for i in inputs if i is not None)
         inner = Target(
             target.endpoint, name, names, outputs, {n: target.captures[n] for n in names if n in target.captures}
@@ -176,3 +188,9 @@ class ObjectGraph:
             if reference.partition(":")[0] == call.name:
                 found[int(reference.rpartition(":")[2] if reference.count(":") == 2 else 0)] = name
         return tuple(found.get(i, f"unnamed_{i}") for i in range(count))
+
+
+def _only_call(function: Any) -> Any:
+    """The call that ``function`` hands its arguments to and its results from, when it does nothing else."""
+    work = [n for n in function.node_def if n.op not in _FORWARDING]
+    return work[0] if len(work) == 1 and work[0].op in _CALLS else None

@@ -24,6 +24,7 @@ from tfgraphopt.graphdef.functions import (
     module_functions,
     reachable,
     rename_calls,
+    with_attrs,
 )  # fmt: skip
 from tfgraphopt.ir import DType, Graph, Module, Node, OpTable, Tensor, Value
 from tfgraphopt.passes import Context
@@ -161,6 +162,16 @@ class FunctionModel:
             renamed = rename_calls(one, names)
             library[renamed.signature.name] = renamed
         library[target.function] = rename_calls(function, names)
+        self._mark(target.function, module, library)
+
+    def _mark(self, function: str, module: Module, library: dict[str, Any]) -> None:
+        """Give a function, and those that do nothing but call it, the attributes that passes gave to the main graph.
+
+        They say how to run it (``_XlaMustCompile``), which arguments that are left over may forbid: tables, for one.
+        """
+        for name in self.objects.callers(function) if module.main.attrs else ():
+            if self.objects.bound_kinds(name) <= {"variable", "constant"}:
+                library[name] = with_attrs(library[name], module.main.attrs)
 
     def _constant_bytes(self, endpoints: Iterable[Endpoint]) -> int:
         """What the constants that were variables add to the graph, in the bodies of engines."""

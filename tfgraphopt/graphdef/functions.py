@@ -9,7 +9,7 @@ from tensorflow.core.framework import function_pb2, graph_pb2, node_def_pb2
 from tensorflow.python.framework import versions
 
 from tfgraphopt.errors import GraphDefError
-from tfgraphopt.graphdef.attributes import attr_of_proto
+from tfgraphopt.graphdef.attributes import attr_of_proto, attr_to_proto
 from tfgraphopt.graphdef.exporter import export_function, function_names
 from tfgraphopt.graphdef.importer import import_graph_def
 from tfgraphopt.ir import UNKNOWN_SHAPE, AttrValue, DType, Graph, Module, Node, OpTable, TensorType, Value
@@ -132,6 +132,15 @@ def _arguments(graph: Graph, original: FunctionDef, inputs: Sequence[str], main:
 
 def _attrs_of(module: Module, original: FunctionDef) -> dict[str, Any]:
     return {key: attr_of_proto(value) for key, value in original.attr.items()}
+
+
+def with_attrs(function: FunctionDef, attributes: Mapping[str, AttrValue]) -> FunctionDef:
+    """A copy of ``function`` that has ``attributes`` besides its own."""
+    copy = function_pb2.FunctionDef()
+    copy.CopyFrom(function)
+    for key, value in attributes.items():
+        copy.attr[key].CopyFrom(attr_to_proto(value))
+    return copy
 
 
 def rename_calls(function: FunctionDef, names: Mapping[str, str]) -> FunctionDef:
