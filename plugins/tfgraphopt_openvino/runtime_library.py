@@ -16,7 +16,6 @@ from tfgraphopt_trt import engine_op
 from tfgraphopt_trt.engine_op import abi
 
 THREADS_VARIABLE = "TFGRAPHOPT_OPENVINO_THREADS"
-CACHE_VARIABLE = "TFGRAPHOPT_OPENVINO_CACHE_DIR"
 _MESSAGE_BYTES = 2048
 
 
@@ -24,8 +23,7 @@ def load() -> None:
     """Register the engine op, and the runtime where OpenVINO is installed; again does nothing.
 
     Without OpenVINO the nodes run their TensorFlow bodies, which the counters show as ``no_runtime``. Threads of an inference are
-    as many as TensorFlow's for one operation, or ``$TFGRAPHOPT_OPENVINO_THREADS``. Compiled models are kept on disk when
-    ``$TFGRAPHOPT_OPENVINO_CACHE_DIR`` says where.
+    as many as TensorFlow's for one operation, or ``$TFGRAPHOPT_OPENVINO_THREADS``.
 
     Raises:
         NativeBuildError: the op or the runtime cannot be compiled or loaded.
@@ -56,8 +54,8 @@ def sources(package: Path) -> list[Path]:
 def _open(path: Path, library: Path) -> None:
     buffer = ctypes.create_string_buffer(_MESSAGE_BYTES)
     message = abi.Message(ctypes.addressof(buffer), _MESSAGE_BYTES)
-    arguments = (str(library), _threads(), os.environ.get(CACHE_VARIABLE, ""))
-    status = ctypes.CDLL(str(path)).tfgo_openvino_open(*(a.encode() for a in arguments), ctypes.byref(message))
+    arguments = (str(library).encode(), _threads().encode())
+    status = ctypes.CDLL(str(path)).tfgo_openvino_open(*arguments, ctypes.byref(message))
     if status != abi.OK:
         raise NativeBuildError(
             "OpenVINO's library cannot be opened", where=[str(library)], why=buffer.value.decode(errors="replace"),

@@ -19,7 +19,7 @@ namespace {
 struct Host {
   Functions ov;
   ov_core_t* core = nullptr;
-  std::string threads, cache_dir;
+  std::string threads;
 };
 
 Host* host = nullptr;
@@ -172,7 +172,6 @@ class Engine {
   ov_compiled_model_t* Compile() {
     std::map<std::string, std::string> properties = plan_.properties;
     if (!host->threads.empty()) properties.emplace("INFERENCE_NUM_THREADS", host->threads);
-    if (!host->cache_dir.empty()) properties.emplace("CACHE_DIR", host->cache_dir);
     std::vector<const char*> a;
     for (const auto& [name, value] : properties) a.insert(a.end(), {name.c_str(), value.c_str()});
     if (a.size() > kArguments) throw Failure{"the plan has more than " + std::to_string(kArguments / 2) + " properties"};
@@ -193,17 +192,44 @@ class Engine {
   std::vector<Compiled> compiled_;
 };
 
-struct Context {
-  Engine* engine;
-  Owned<ov_infer_request_t> request;
-};
-
 Owned<ov_tensor_t> Wrap(const TfgoTensor& tensor) {
   ov_tensor_t* made = nullptr;
   const ov_shape_t shape{tensor.rank, const_cast<int64_t*>(tensor.dims)};
   Check(host->ov.ov_tensor_create_from_host_ptr(ElementType(tensor.dtype), shape, tensor.data, &made), "take a tensor");
   return {made, host->ov.ov_tensor_free};
 }
+
+bool SamePlace(const TfgoTensor& a, const TfgoTensor& b) {
+  return a.data == b.data && a.rank == b.rank && std::equal(a.dims, a.dims + a.rank, b.dims);
+}
+
+// An infer request and where its tensors are. TensorFlow's allocator tends to hand out the same memory again: what has stayed in its place is
+// not told to OpenVINO anew.
+class Context {
+ public:
+  Context(Engine* engine, int32_t variant)
+      : request_(engine->NewRequest(variant)), inputs_(engine->plan().inputs.size(), kNowhere), outputs_(engine->plan().outputs.size(), kNowhere) {}
+
+  void Run(const TfgoCall& call) {
+    for (int i = 0; i < call.num_inputs; ++i) Place(host->ov.ov_infer_request_set_input_tensor_by_index, i, call.inputs[i], &inputs_[i]);
+    for (int i = 0; i < call.num_outputs; ++i) Place(host->ov.ov_infer_request_set_output_tensor_by_index, i, call.outputs[i], &outputs_[i]);
+    Check(host->ov.ov_infer_request_infer(request_.get()), "run");
+  }
+
+ private:
+  static constexpr TfgoTensor kNowhere{0, -1, {}, nullptr, 0};
+
+  template <typename Set>
+  void Place(Set set, int index, const TfgoTensor& tensor, TfgoTensor* last) {
+    if (SamePlace(tensor, *last)) return;
+    *last = kNowhere;
+    Check(set(request_.get(), index, Wrap(tensor).get()), "take a tensor");
+    *last = tensor;
+  }
+
+  Owned<ov_infer_request_t> request_;
+  std::vector<TfgoTensor> inputs_, outputs_;
+};
 
 // No function of the table may throw.
 template <typename Result, typename Work>
@@ -246,19 +272,11 @@ int32_t Resolve(void* handle, const TfgoTensor* inputs, int32_t, TfgoResolution*
 }
 
 void* CreateContext(void* engine, int32_t variant, TfgoMessage* message) {
-  return Guarded<void*>(nullptr, message, [&] { return new Context{static_cast<Engine*>(engine), static_cast<Engine*>(engine)->NewRequest(variant)}; });
+  return Guarded<void*>(nullptr, message, [&] { return new Context(static_cast<Engine*>(engine), variant); });
 }
 
 int32_t Enqueue(void* context, const TfgoCall* call, TfgoMessage* message) {
-  return Guarded<int32_t>(TFGO_ERROR, message, [&]() -> int32_t {
-    ov_infer_request_t* request = static_cast<Context*>(context)->request.get();
-    for (int i = 0; i < call->num_inputs; ++i)
-      Check(host->ov.ov_infer_request_set_input_tensor_by_index(request, i, Wrap(call->inputs[i]).get()), "take an input");
-    for (int i = 0; i < call->num_outputs; ++i)
-      Check(host->ov.ov_infer_request_set_output_tensor_by_index(request, i, Wrap(call->outputs[i]).get()), "take an output");
-    Check(host->ov.ov_infer_request_infer(request), "run");
-    return TFGO_OK;
-  });
+  return Guarded<int32_t>(TFGO_ERROR, message, [&] { return static_cast<Context*>(context)->Run(*call), TFGO_OK; });
 }
 
 void DestroyContext(void* context) { delete static_cast<Context*>(context); }
@@ -272,14 +290,13 @@ const TfgoRuntime kRuntime = {TFGO_ENGINE_ABI_VERSION, sizeof(TfgoRuntime), null
 
 #define TFGO_EXPORT extern "C" __attribute__((visibility("default")))
 
-// Opens OpenVINO's C library. `threads`: threads of one inference ("": OpenVINO's choice); `cache_dir`: where compiled models are kept ("": nowhere).
-TFGO_EXPORT int32_t tfgo_openvino_open(const char* library, const char* threads, const char* cache_dir, TfgoMessage* message) {
+// Opens OpenVINO's C library. `threads`: threads of one inference ("": OpenVINO's choice).
+TFGO_EXPORT int32_t tfgo_openvino_open(const char* library, const char* threads, TfgoMessage* message) {
   using namespace tfgo_openvino;
   std::lock_guard<std::mutex> lock(opening);
   if (host) return TFGO_OK;
   auto made = std::make_unique<Host>();
   made->threads = threads;
-  made->cache_dir = cache_dir;
   const std::string problem = OpenFunctions(library, &made->ov);
   if (!problem.empty()) return tfgo_say(message, problem.c_str()), TFGO_ERROR;
   if (made->ov.ov_core_create(&made->core) != ov_status_e::OK) return tfgo_say(message, made->ov.ov_get_last_err_msg()), TFGO_ERROR;
