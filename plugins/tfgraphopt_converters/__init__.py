@@ -18,6 +18,7 @@ def all_converters() -> tuple[Converter, ...]:
         control,
         control_flow,
         convolution,
+        cudnn,
         diagonals,
         einsum,
         gathering,
@@ -41,8 +42,8 @@ def all_converters() -> tuple[Converter, ...]:
     )  # fmt: skip
 
     families = (
-        activation, binary, constants, control, control_flow, convolution, diagonals, einsum, gathering, identity, matmul, morphology,
-        normalization, padding, pooling, recurrent, reduction, resize, scan, selection, shapes, slicing, spatial,
-        tensor_lists, transposed_convolution, unary,
+        activation, binary, constants, control, control_flow, convolution, cudnn, diagonals, einsum, gathering, identity,
+        matmul, morphology, normalization, padding, pooling, recurrent, reduction, resize, scan, selection, shapes,
+        slicing, spatial, tensor_lists, transposed_convolution, unary,
     )  # fmt: skip
     return (*(c for family in families for c in family.CONVERTERS), *composites.all_converters())

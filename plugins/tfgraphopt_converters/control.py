@@ -40,9 +40,6 @@ REASONS: Mapping[str, tuple[str, ...]] = {
         "ConcatOffset",
     ),
     _QUANTISED: ("QuantizeV2", "Dequantize", "Requantize", "UniformQuantize", "UniformDequantize"),
-    "its weights are one block in an order that only cuDNN can tell": (
-        "CudnnRNN", "CudnnRNNV2", "CudnnRNNV3",
-    ),
     "TensorRT takes boxes, not overlaps": ("NonMaxSuppressionWithOverlaps",),
     "TensorRT has no strings": (
         "AsString", "StringJoin", "StringSplitV2", "RegexReplace", "DecodeJpeg", "DecodePng", "DecodeRaw",

@@ -15,10 +15,11 @@ if TYPE_CHECKING:
 
 @hookimpl
 def tfgraphopt_op_defs() -> Iterable[OpDef]:
-    """The composite ops, which exist only between a body and its layers."""
+    """The composite ops, which exist only between a body and its layers, and what is known of TensorFlow's own."""
+    from tfgraphopt_converters import cudnn
     from tfgraphopt_converters.composites.ops import OP_DEFS
 
-    return OP_DEFS
+    return [*OP_DEFS, *cudnn.op_defs()]
 
 
 @hookimpl

@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 
 from tfgraphopt.ir import DType, Tensor, Value
-from tfgraphopt_converters import sizes
+from tfgraphopt.ir.tensor import Array
+from tfgraphopt_converters import run_time_sampling, sizes
 from tfgraphopt_converters.dtypes import FLOATS
 from tfgraphopt_converters.layout import from_channels_first, to_channels_first
 from tfgraphopt_converters.sampling import KERNELS, Resampling, Taps, scaled_and_translated
@@ -85,48 +86,36 @@ def _nearest_along(b: LayerBuilder, x: Value, axis: int, old: Size, new: Size, a
     if isinstance(old, int) and isinstance(new, int):
         places = Resampling(old, new, align, half).nearest()
         return x if np.array_equal(places, np.arange(old)) else b.gather(x, b.constant(places), axis)
-    return b.gather(x, _nearest_places(b, old, new, align, half), axis)
-
-
-def _float(b: LayerBuilder, size: Size) -> Value:
-    return b.constant(np.array([size], np.float32)) if isinstance(size, int) else b.cast(size, DType.FLOAT)
-
-
-def _nearest_places(b: LayerBuilder, old: Size, new: Size, align: bool, half: bool) -> Value:
-    """What :meth:`Resampling.nearest` computes, at run time."""
-    less = 1 if align else 0
-    steps = sizes.largest(b, sizes.subtract(b, new, less), 1)
-    scale = b.elementwise(_float(b, sizes.subtract(b, old, less)), _float(b, steps), "div")
-    half_one = b.constant(np.array([0.5], np.float32))
-    numbers = sizes.iota(b, new, DType.FLOAT)
-    at = b.elementwise(b.elementwise(numbers, half_one, "sum") if half else numbers, scale, "prod")
-    low = b.unary(at, "floor")
-    if align:
-        up = b.unary(b.elementwise(b.elementwise(at, low, "sub"), half_one, "less"), "not")
-        low = b.elementwise(low, b.cast(up, DType.FLOAT), "sum")
-    return b.cast(b.elementwise(low, _float(b, sizes.subtract(b, old, 1)), "min"), DType.INT32)
+    return b.gather(x, run_time_sampling.nearest(b, old, new, align, half), axis)
 
 
 # -- weighted elements -----------------------------------------------------------------------------------------------
 
 
 def weighted(b: LayerBuilder, x: Value, axis: int, taps: Taps) -> Value:
-    """``x`` resampled along ``axis``: gather the elements that count, multiply, add up."""
-    picked = b.gather(x, b.constant(taps.places), axis)
-    behind = len(x.shape) - axis - 1
-    weights = b.constant(taps.weights.reshape(*taps.weights.shape, *(1,) * behind), DType.FLOAT)
+    """``x`` resampled along ``axis``."""
+    return _gathered(b, x, axis, b.constant(taps.places), b.constant(_behind(taps.weights, x, axis), DType.FLOAT))
+
+
+def _behind(weights: Array, x: Value, axis: int) -> Array:
+    return weights.reshape(*weights.shape, *(1,) * (len(x.shape) - axis - 1))
+
+
+def _gathered(b: LayerBuilder, x: Value, axis: int, places: Value, weights: Value) -> Value:
+    """Gather the elements that count, multiply, add up."""
+    picked = b.gather(x, places, axis)
     return b.reduce(b.elementwise(picked, weights, "prod"), "sum", (axis + 1,), keep_dims=False)
 
 
-def _by_tables(
-    b: LayerBuilder, images: Value, size: Tensor | Value, table: Callable[[int, int], Taps], what: str
-) -> Value:
+Along = Callable[[LayerBuilder, Value, int, Size, Size], Value]
+"""Resamples a tensor along an axis, from one size to another."""
+
+
+def _resampled(b: LayerBuilder, images: Value, size: Tensor | Value, along: Along) -> Value:
     old, new = _sizes(b, images, size)
     x = b.cast(images, DType.FLOAT)
     for axis, o, n in ((HEIGHT, old[0], new[0]), (WIDTH, old[1], new[1])):
-        if not (isinstance(o, int) and isinstance(n, int)):
-            raise Unsupported(f"{what} between sizes that are known only at run time; its weights are tables")
-        x = weighted(b, x, axis, table(o, n))
+        x = along(b, x, axis, o, n)
     return x
 
 
@@ -134,24 +123,36 @@ def _by_tables(
 def resize_bicubic(
     b: LayerBuilder, images: Operand, size: Weights | Operand, *, align_corners: bool, half_pixel_centers: bool
 ) -> Value:
-    """Cubic interpolation with TensorFlow's quantised weights, between known sizes."""
+    """Cubic interpolation with TensorFlow's quantised weights. Any sizes may be unknown."""
     if align_corners and half_pixel_centers:
         raise Unsupported("align_corners together with half_pixel_centers, which TensorFlow refuses")
-    return _by_tables(
-        b, images, size, lambda o, n: Resampling(o, n, align_corners, half_pixel_centers).cubic(), "ResizeBicubic"
-    )
+
+    def along(b: LayerBuilder, x: Value, axis: int, old: Size, new: Size) -> Value:
+        if isinstance(old, int) and isinstance(new, int):
+            return weighted(b, x, axis, Resampling(old, new, align_corners, half_pixel_centers).cubic())
+        places, weights = run_time_sampling.cubic(b, old, new, align_corners, half_pixel_centers)
+        behind = tuple(range(2, len(x.shape) - axis + 1))
+        return _gathered(b, x, axis, places, b.unsqueeze(weights, behind))
+
+    return _resampled(b, images, size, along)
 
 
 @converter("ResizeArea")
 def resize_area(b: LayerBuilder, images: Operand, size: Weights | Operand, *, align_corners: bool) -> Value:
-    """The mean of the area that each element covers, between known sizes."""
+    """The mean of the area that each element covers: a weighted sum, or between unknown sizes a product of matrices (where what
+    is not finite spreads along its row and column).
+    """
 
-    def table(old: int, new: int) -> Taps:
-        if align_corners and old == 1 < new:
+    def along(b: LayerBuilder, x: Value, axis: int, old: Size, new: Size) -> Value:
+        if align_corners and old == 1 and new != 1:
             raise Unsupported("corners aligned with those of a single element; TensorFlow divides by zero")
-        return Resampling(old, new, align_corners).area()
+        if isinstance(old, int) and isinstance(new, int):
+            return weighted(b, x, axis, Resampling(old, new, align_corners).area())
+        weights = b.expand_to(run_time_sampling.area(b, old, new, align_corners), len(x.shape))
+        perm = (0, 2, 1, 3) if axis == HEIGHT else (0, 1, 2, 3)
+        return b.transpose(b.matrix_multiply(weights, b.transpose(x, perm)), perm)
 
-    return _by_tables(b, images, size, table, "ResizeArea")
+    return _resampled(b, images, size, along)
 
 
 @converter("ScaleAndTranslate")

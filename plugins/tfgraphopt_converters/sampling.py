@@ -78,11 +78,11 @@ class Resampling:
         """Bicubic: coefficients from a table of 1024 steps; Keys' -0.5 without outside elements for half-pixel centres,
         else -0.75.
         """
-        table = _cubic_table(-0.5 if self.half_pixel_centers else -0.75)
         centres = self.centres()
         first = np.floor(centres).astype(np.int64)
-        step = np.rint((centres - first.astype(F)) * F(_STEPS)).astype(np.int64)
-        weights = np.stack([table[step, 1], table[step, 0], table[_STEPS - step, 0], table[_STEPS - step, 1]], 1)
+        weights = cubic_weights(self.half_pixel_centers)[
+            np.rint((centres - first.astype(F)) * F(STEPS)).astype(np.int64)
+        ]
         wanted = first[:, None] + np.arange(-1, 3)
         places = np.clip(wanted, 0, self.old - 1)
         if self.half_pixel_centers:
@@ -99,16 +99,17 @@ class Resampling:
         return Taps(np.clip(wanted, 0, self.old - 1).astype(np.int32), weights)
 
 
-_STEPS = 1024
+STEPS = 1024
+"""Into how many steps TensorFlow divides the way from one element to the next, for cubic weights."""
 
 
-def _cubic_table(a: float) -> Array:
-    """Coefficients at i/1024 for an element at distance x (column 0) and 1 + x (column 1)."""
-    c, x = F(a), (np.arange(_STEPS + 1) * 1.0 / _STEPS).astype(F)
+def cubic_weights(half_pixel_centers: bool) -> Array:
+    """The weights of elements -1, 0, 1 and 2 for a place i/1024 behind element 0, as float32[1025, 4]."""
+    c, x = F(-0.5 if half_pixel_centers else -0.75), (np.arange(STEPS + 1) * 1.0 / STEPS).astype(F)
     near = ((c + F(2)) * x - (c + F(3))) * x * x + F(1)
     x = x + F(1)
     far = ((c * x - F(5) * c) * x + F(8) * c) * x - F(4) * c
-    return np.stack([near, far], 1)
+    return np.stack([far, near, near[::-1], far[::-1]], 1)
 
 
 def _normalised(weights: Array) -> Array:

@@ -215,6 +215,12 @@ def take(b: LayerBuilder, x: Value, axis: int, index: Size) -> Value:
     return b.squeeze(cut(b, x, {axis: Cut(index, 1)}), (axis,))
 
 
+def backwards(b: LayerBuilder, x: Value, axes: Iterable[int]) -> Value:
+    """``x`` turned around along ``axes``."""
+    lengths = {a: size_of(b, x, a) for a in axes if x.shape[a] not in (0, 1)}
+    return cut(b, x, {a: Cut(subtract(b, n, 1), n, -1) for a, n in lengths.items()})
+
+
 # -- repeating -------------------------------------------------------------------------------------------------------
 
 

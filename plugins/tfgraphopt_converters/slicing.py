@@ -227,18 +227,13 @@ def concat(b: LayerBuilder, concat_dim: Weights, values: Operands) -> Value:
 @converter("ReverseV2")
 def reverse_v2(b: LayerBuilder, tensor: Operand, axis: Weights) -> Value:
     """The operand backwards along constant axes."""
-    return _reversed(b, tensor, axes_of(axis, len(tensor.shape)))
+    return sizes.backwards(b, tensor, axes_of(axis, len(tensor.shape)))
 
 
 @converter("Reverse")
 def reverse(b: LayerBuilder, tensor: Operand, dims: Weights) -> Value:
     """The operand backwards along the axes whose entry is true."""
-    return _reversed(b, tensor, [i for i, chosen in enumerate(dims.tolist()) if chosen])
-
-
-def _reversed(b: LayerBuilder, x: Value, axes: Sequence[int]) -> Value:
-    lengths = {a: sizes.size_of(b, x, a) for a in axes if x.shape[a] not in (0, 1)}
-    return sizes.cut(b, x, {a: Cut(sizes.subtract(b, n, 1), n, -1) for a, n in lengths.items()})
+    return sizes.backwards(b, tensor, [i for i, chosen in enumerate(dims.tolist()) if chosen])
 
 
 @converter("Roll")

@@ -147,7 +147,10 @@ def is_pure_node(node: Node, seen: frozenset[str] = frozenset()) -> bool:
     functions = functions_of(node)
     if functions:
         return all(f is not None and is_pure(f, seen) for f in functions)
-    return node.definition is not None and not node.definition.stateful
+    definition = node.definition
+    if definition is None or not definition.stateful:
+        return definition is not None
+    return definition.stateless is not None and definition.stateless(node.attrs)
 
 
 def functions_of(node: Node) -> list[Graph | None]:

@@ -16,18 +16,15 @@ import pytest
 import tensorflow as tf
 from tensorflow.python.framework import op_def_library, op_def_registry
 
+from converters.building import record
 from converters.ledger import LEDGER
-from tfgraphopt.errors import ConfigError
 from tfgraphopt.graphdef import attr_of_proto, import_graph_def
-from tfgraphopt.ir import DType, Node, Shape, TensorType, Value
-from tfgraphopt.transforms.dead_code import erase_dead
+from tfgraphopt.ir import DType, Node, Shape, TensorType
 from tfgraphopt_converters import all_converters
-from tfgraphopt_trt.build import BuildResult, build_plan
 from tfgraphopt_trt.builder import Unsupported
 from tfgraphopt_trt.converter import Converter, Fragment, convert
 from tfgraphopt_trt.layers import layer_map, layer_table
 from tfgraphopt_trt.meaning import evaluate
-from tfgraphopt_trt.profiles import InputRange, ValueRange
 
 Array = np.ndarray[Any, Any]
 Unknown = Literal["all", "none"] | Collection[int] | Mapping[str, Collection[int]]
@@ -191,9 +188,7 @@ def check(
             compare(index, got, want)
         else:
             assert_close(got, want, rtol, atol)
-    if build:
-        build_layers(fragment, one.operand_arrays(fragment))
-    LEDGER.tried(one.node, built=build)
+    record(one.node, fragment, one.operand_arrays(fragment), build=build)
     return fragment
 
 
@@ -222,27 +217,3 @@ def refused(
 def run_layers(fragment: Fragment, arrays: Sequence[Array]) -> list[Array]:
     """The results of the layers' meaning on ``arrays``."""
     return list(evaluate(fragment.graph, layer_map(), list(arrays)))
-
-
-def build_layers(fragment: Fragment, arrays: Sequence[Array]) -> BuildResult:
-    """Build the layers with the real TensorRT builder; unknown dimensions get a profile around the arrays' own."""
-    erase_dead(fragment.graph)
-    profile = {i: _range(v, a) for i, (v, a) in enumerate(zip(fragment.graph.inputs, arrays, strict=True))}
-    try:
-        return build_plan(fragment.graph, layer_map(), [profile])
-    except ConfigError:  # some inputs are shape tensors, whose values TensorRT wants to know
-        valued = {i: _with_values(r, arrays[i]) for i, r in profile.items()}
-        return build_plan(fragment.graph, layer_map(), [valued])
-
-
-def _range(value: Value, array: Array) -> InputRange:
-    low = [min(1, d) if known is None else d for known, d in zip(value.shape, array.shape, strict=True)]
-    high = [d + 3 if known is None else d for known, d in zip(value.shape, array.shape, strict=True)]
-    return InputRange(low, array.shape, high)
-
-
-def _with_values(one: InputRange, array: Array) -> InputRange:
-    if array.dtype.name not in ("int32", "int64") or array.ndim > 2:
-        return one
-    flat = array.reshape(-1)
-    return attrs.evolve(one, values=ValueRange(flat, flat, flat))

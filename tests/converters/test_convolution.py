@@ -9,7 +9,8 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from converters.harness import Const, build_layers, case, check, refused, run_layers
+from converters.building import build_layers
+from converters.harness import Const, case, check, refused, run_layers
 from converters.tensors import few, moderate, normal, seeds
 
 FORMATS = {2: ("NHWC", "NCHW"), 3: ("NDHWC", "NCDHW")}

@@ -72,27 +72,30 @@ def test_nearest_neighbor_decides_every_tie_as_tensorflow(centres):
 
 
 @moderate
-@given(old=SIDES, new=SIDES, centres=CENTRES, dtype=st.sampled_from(["float32", "float16", "uint8"]))
-def test_bicubic(old, new, centres, dtype):
-    tolerance = 1e-3 if dtype == "uint8" else 2e-5
+@given(
+    old=SIDES, new=SIDES, centres=CENTRES, unknown=UNKNOWN, run_time=st.booleans(),
+    dtype=st.sampled_from(["float32", "float16", "uint8"]),
+)  # fmt: skip
+def test_bicubic(old, new, centres, unknown, run_time, dtype):
+    size = np.array(new, np.int32)
     check(
-        "ResizeBicubic",
-        {"images": image(old, dtype), "size": Const(new)},
-        attributes(centres),
-        unknown=[0],
-        rtol=1e-4,
-        atol=tolerance,
-    )
+        "ResizeBicubic", {"images": image(old, dtype), "size": size if run_time else Const(size)}, attributes(centres),
+        unknown={"images": unknown}, rtol=1e-4, atol=1e-3 if dtype == "uint8" else 2e-5,
+    )  # fmt: skip
 
 
 @moderate
-@given(old=SIDES, new=SIDES, align=st.booleans())
-def test_area(old, new, align):
-    operands = {"images": image(old), "size": Const(new)}
-    if align and any(o == 1 < n for o, n in zip(old, new, strict=True)):
-        assert "divides by zero" in refused("ResizeArea", operands, {"align_corners": align})
-    else:
-        check("ResizeArea", operands, {"align_corners": align}, unknown=[0, 3], rtol=1e-4)
+@given(old=SIDES, new=SIDES, align=st.booleans(), unknown=UNKNOWN, run_time=st.booleans())
+def test_area(old, new, align, unknown, run_time):
+    size = np.array(new, np.int32)
+    operands = {"images": image(old), "size": size if run_time else Const(size)}
+    if not (align and any(o == 1 < n for o, n in zip(old, new, strict=True))):
+        check("ResizeArea", operands, {"align_corners": align}, unknown={"images": unknown}, rtol=1e-4, atol=1e-5)
+
+
+def test_area_of_a_single_element_has_no_corners():
+    operands = {"images": image((1, 3)), "size": Const([4, 5])}
+    assert "divides by zero" in refused("ResizeArea", operands, {"align_corners": True})
 
 
 @moderate
@@ -128,17 +131,14 @@ def test_resizing_is_built(op, centres, unknown):
         check(op, {"images": image((4, 3)), "size": size}, attributes(centres), unknown={"images": unknown}, build=True)
 
 
-def test_tables_are_built():
-    for op in ("ResizeBicubic", "ResizeArea"):
-        check(op, {"images": image((4, 3)), "size": Const([8, 5])}, unknown={"images": [0]}, build=True, atol=1e-4)
+@pytest.mark.parametrize("unknown", [(0,), (0, 1, 2)])
+@pytest.mark.parametrize("op", ["ResizeBicubic", "ResizeArea"])
+def test_weighted_elements_are_built(op, unknown):
+    for size in (Const([8, 5]), np.array([6, 2], np.int32)):
+        check(op, {"images": image((4, 3)), "size": size}, unknown={"images": unknown}, build=True, atol=1e-4)
 
 
 def test_whole_ratios_are_one_resize_layer():
     operands = {"images": image((4, 3)), "size": Const([8, 6])}
     fragment = check("ResizeNearestNeighbor", operands, attributes((False, True)), unknown=[0])
     assert [n.op for n in fragment.graph if n.op in ("trt.resize", "trt.gather")] == ["trt.resize"]
-
-
-def test_tables_of_unknown_sizes_are_refused():
-    for op in ("ResizeBicubic", "ResizeArea"):
-        assert "run time" in refused(op, {"images": image((4, 3)), "size": Const([8, 5])}, unknown={"images": [1]})

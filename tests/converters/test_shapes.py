@@ -183,7 +183,8 @@ def test_depth_and_space_channels_first_are_built(unknown):
 
 
 def _check_channels_first(op, x, wanted, unknown):
-    from converters.harness import assert_close, build_layers, case, run_layers
+    from converters.building import build_layers
+    from converters.harness import assert_close, case, run_layers
 
     one = case(op, [x], {"block_size": 2, "data_format": "NCHW"}, unknown=unknown)
     fragment = one.convert()

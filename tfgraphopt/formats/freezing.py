@@ -188,6 +188,6 @@ def has_effect(node: Node, seen: frozenset[str] = frozenset()) -> bool:
 
 _QUIET = _HARMLESS | {
     "VarHandleOp", "HashTableV2", "Placeholder", "RandomUniform", "RandomStandardNormal", "RandomUniformInt", "TruncatedNormal",
-    "Multinomial", "RandomShuffle",
+    "Multinomial", "RandomShuffle", "CudnnRNN", "CudnnRNNV2", "CudnnRNNV3",
 }  # fmt: skip
 """Ops that TensorFlow calls stateful, but that nobody misses whose results nobody reads."""

@@ -121,7 +121,8 @@ class OpDef:
     """The facts of one op.
 
     ``infer`` gives the types of the results from the input values and attributes; without it element types come from the
-    argument definitions and shapes stay unknown until TensorFlow's own shape functions have run.
+    argument definitions and shapes stay unknown until TensorFlow's own shape functions have run. ``stateless`` says of which attributes
+    a node of a stateful op has neither state nor effects.
     """
 
     name: str
@@ -132,6 +133,7 @@ class OpDef:
     commutative: bool = False
     infer: Infer | None = None
     doc: str = ""
+    stateless: Callable[[Attrs], bool] | None = None
 
     def attr(self, name: str) -> AttrDef | None:
         """The definition of attribute ``name``, or None."""
