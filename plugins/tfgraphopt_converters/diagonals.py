@@ -1,4 +1,4 @@
-"""Diagonals and bands of matrices, by index maps that are worked out at conversion."""
+"""Diagonals and bands of matrices, by index maps that are worked out at conversion, or at run time where sizes are unknown."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ import numpy as np
 from tfgraphopt.ir import DType, Tensor, Value
 from tfgraphopt.ir.tensor import Array
 from tfgraphopt_converters import sizes
-from tfgraphopt_converters.sizes import Cut
+from tfgraphopt_converters.run_time_diagonals import RunTimeDiagonals
+from tfgraphopt_converters.sizes import Cut, Size
 from tfgraphopt_trt.builder import LayerBuilder, Operand, Unsupported
 from tfgraphopt_trt.converter import Weights, converter
 
@@ -125,31 +126,73 @@ def matrix_diag(b: LayerBuilder, diagonal: Operand) -> Value:
 
 
 def _from_diagonals(
-    b: LayerBuilder, diagonal: Value, k: Tensor, align: str, shape: tuple[int, ...], otherwise: Value
+    b: LayerBuilder, diagonal: Value, k: Tensor, align: str, sides: tuple[Size, Size], otherwise: Value
 ) -> Value:
-    parts = Diagonals.of(_range(k), shape, align)
-    places, inside = parts.unpacked()
-    found = _picked(b, diagonal, 1 if parts.is_single else 2, places)
-    return b.select(b.constant(inside), found, otherwise)
+    """Matrices with ``sides`` and given diagonals, and what ``otherwise`` has beside those."""
+    low, high = _range(k)
+    flat = 1 if low == high else 2
+    known = [s for s in sides if isinstance(s, int)]
+    if len(known) == 2 and None not in diagonal.shape.known()[-flat:]:
+        places, inside = Diagonals.of((low, high), known, align).unpacked()
+        return b.select(b.constant(inside), _picked(b, diagonal, flat, places), otherwise)
+    parts = _at_run_time(b, (low, high), sides, align)
+    place, within = parts.unpacked(sizes.size_of(b, diagonal, len(diagonal.shape) - 1))
+    return b.select(within, b.gather(_flattened(b, diagonal, flat), place, len(diagonal.shape) - flat), otherwise)
+
+
+def _at_run_time(b: LayerBuilder, numbers: tuple[int, int], sides: tuple[Size, Size], align: str) -> RunTimeDiagonals:
+    return RunTimeDiagonals(b, *numbers, *sides, align in _RIGHT_ABOVE, align in _RIGHT_BELOW)
+
+
+def _flattened(b: LayerBuilder, x: Value, flat_axes: int) -> Value:
+    """``x`` with its last ``flat_axes`` axes taken as one list."""
+    if flat_axes == 1:
+        return x
+    batch = len(x.shape) - flat_axes
+    own = sizes.sizes_of(b, x)
+    return sizes.reshape(b, x, [*own[:batch], sizes.product(b, own[batch:])], range(batch))
 
 
 @converter("MatrixDiagV2", "MatrixDiagV3")
 def matrix_diag_v3(
-    b: LayerBuilder, diagonal: Operand, k: Weights, padding_value: Operand, *, align: str = "LEFT_LEFT"
-) -> Value:
-    """Matrices of known size with given diagonals, in any alignment."""
+    b: LayerBuilder, diagonal: Operand, k: Weights, num_rows: Weights, num_cols: Weights,
+    padding_value: Operand, *, align: str = "LEFT_LEFT",
+) -> Value:  # fmt: skip
+    """Matrices with given diagonals, in any alignment; also of unknown size."""
     rows, columns = b.results[0].shape.known()[-2:]
-    if rows is None or columns is None:
-        raise Unsupported("the size of the matrix is known only at run time")
-    return _from_diagonals(b, diagonal, k, align, (rows, columns), padding_value)
+    if diagonal.shape.known()[-1] is None and (rows, columns) != (
+        None,
+        None,
+    ):  # its shape function takes unknown for -1
+        raise Unsupported(f"TensorFlow itself takes its matrices of unknown size to be {rows} x {columns}")
+    if rows is not None and columns is not None:
+        return _from_diagonals(b, diagonal, k, align, (rows, columns), padding_value)
+    sides = _sides(b, diagonal, _range(k), int(num_rows.item()), int(num_cols.item()))
+    return _from_diagonals(b, diagonal, k, align, sides, padding_value)
+
+
+def _sides(b: LayerBuilder, diagonal: Value, numbers: tuple[int, int], rows: int, columns: int) -> tuple[Size, Size]:
+    """The sides of the matrices, of which -1 are as small as the diagonals allow; square when both are -1."""
+    longest = sizes.size_of(b, diagonal, len(diagonal.shape) - 1)
+    low, high = numbers
+    least = sizes.add(b, longest, -min(high, 0)), sizes.add(b, longest, max(low, 0))
+    if rows < 0 and columns < 0:
+        both = sizes.largest(b, *least)
+        return both, both
+    return least[0] if rows < 0 else rows, least[1] if columns < 0 else columns
 
 
 @converter("MatrixSetDiagV2", "MatrixSetDiagV3")
 def matrix_set_diag_v3(
     b: LayerBuilder, input: Operand, diagonal: Operand, k: Weights, *, align: str = "LEFT_LEFT"
 ) -> Value:
-    """Matrices of known size with some diagonals replaced."""
-    return _from_diagonals(b, diagonal, k, align, _known(b, input, 2, "matrix"), input)
+    """Matrices with some diagonals replaced; also of unknown size."""
+    return _from_diagonals(b, diagonal, k, align, _matrix_sides(b, input), input)
+
+
+def _matrix_sides(b: LayerBuilder, x: Value) -> tuple[Size, Size]:
+    rank = len(x.shape)
+    return sizes.size_of(b, x, rank - 2), sizes.size_of(b, x, rank - 1)
 
 
 @converter("MatrixSetDiag")
@@ -157,7 +200,7 @@ def matrix_set_diag(b: LayerBuilder, input: Operand, diagonal: Operand) -> Value
     """Matrices with the main diagonal replaced, also of unknown size."""
     if None not in input.shape.known()[-2:]:
         zero = Tensor.of(np.zeros((), np.int32))
-        return _from_diagonals(b, diagonal, zero, "LEFT_LEFT", _known(b, input, 2, "matrix"), input)
+        return _from_diagonals(b, diagonal, zero, "LEFT_LEFT", _matrix_sides(b, input), input)
     rank = len(input.shape)
     rows, columns = (sizes.size_of(b, input, a) for a in (rank - 2, rank - 1))
     longer = sizes.cut(b, diagonal, {rank - 2: Cut(0, rows)}, "fill")  # rows below the diagonal's end are not selected
@@ -171,13 +214,22 @@ def matrix_set_diag(b: LayerBuilder, input: Operand, diagonal: Operand) -> Value
 def matrix_diag_part_v3(
     b: LayerBuilder, input: Operand, k: Weights, padding_value: Operand, *, align: str = "LEFT_LEFT"
 ) -> Value:
-    """Diagonals of matrices of known size, packed in any alignment."""
+    """Diagonals of matrices, packed in any alignment; also of unknown size."""
+    if None in input.shape.known()[-2:]:
+        return _packed_at_run_time(b, input, _range(k), padding_value, align)
     parts = Diagonals.of(_range(k), _known(b, input, 2, "matrix"), align)
     places, inside = parts.packed()
     if parts.is_single:
         places, inside = places[0], inside[0]
     found = _picked(b, input, 2, places)
     return found if inside.all() else b.select(b.constant(inside), found, padding_value)
+
+
+def _packed_at_run_time(b: LayerBuilder, x: Value, numbers: tuple[int, int], padding: Value, align: str) -> Value:
+    place, within = _at_run_time(b, numbers, _matrix_sides(b, x), align).packed()
+    if numbers[0] == numbers[1]:
+        place, within = b.squeeze(place, (0,)), b.squeeze(within, (0,))
+    return b.select(within, b.gather(_flattened(b, x, 2), place, len(x.shape) - 2), padding)
 
 
 @converter("MatrixDiagPart")

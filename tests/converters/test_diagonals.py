@@ -1,7 +1,6 @@
 """Diagonals and bands of matrices."""
 
 import numpy as np
-import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
@@ -12,7 +11,7 @@ from converters.values import DTYPES
 BATCH = st.lists(st.integers(1, 2), max_size=2)
 SIDES = st.tuples(st.integers(1, 5), st.integers(1, 5))
 ALIGN = st.sampled_from(["LEFT_LEFT", "LEFT_RIGHT", "RIGHT_LEFT", "RIGHT_RIGHT"])
-BATCH_UNKNOWN = st.booleans()
+UNKNOWN = st.sampled_from(["none", "batch", "all"])
 MOVED = st.sampled_from(["float32", "int32", "bool"])
 
 
@@ -35,16 +34,19 @@ def version(op, align):
 
 
 @moderate
-@given(band=bands(), batch=BATCH, align=ALIGN, unknown=BATCH_UNKNOWN, dtype=MOVED)
+@given(band=bands(), batch=BATCH, align=ALIGN, unknown=UNKNOWN, dtype=MOVED)
 def test_diagonals_to_matrix_and_back(band, batch, align, unknown, dtype):
     rows, columns, low, high = band
-    axes = range(len(batch)) if unknown else ()
+    axes = range({"none": 0, "batch": len(batch), "all": 8}[unknown])
     k, filler = Const(np.array([low, high], np.int32)), Const(mixed((), "int32", 1).astype(mixed((), dtype).dtype))
     packed = mixed((*batch, *packed_shape(*band)), dtype)
     matrix = mixed((*batch, rows, columns), dtype)
     op, attributes = version("MatrixDiag", align)
     sides = {"num_rows": Const(rows), "num_cols": Const(columns)}
-    check(op, {"diagonal": packed, "k": k, **sides, "padding_value": filler}, attributes, unknown={"diagonal": axes})
+    few = range(
+        0 if unknown == "none" else len(batch)
+    )  # TensorFlow's shape function wants to know the length beside the sides
+    check(op, {"diagonal": packed, "k": k, **sides, "padding_value": filler}, attributes, unknown={"diagonal": few})
     op, attributes = version("MatrixDiagPart", align)
     check(op, {"input": matrix, "k": k, "padding_value": filler}, attributes, unknown={"input": axes})
     op, attributes = version("MatrixSetDiag", align)
@@ -99,8 +101,29 @@ def test_diagonals_are_built():
     check("MatrixSetDiag", [mixed((2, 3, 3)), mixed((2, 3))], unknown=[0], build=True)
 
 
-@pytest.mark.parametrize("op", ["MatrixDiagPartV3", "MatrixSetDiagV3"])
-def test_other_diagonals_of_unknown_size_are_refused(op):
-    operands = {"input": mixed((2, 3, 3)), "k": Const(1)}
-    more = {"padding_value": Const(np.float32(0))} if "Part" in op else {"diagonal": mixed((2, 2))}
-    assert "run time" in refused(op, operands | more, unknown={"input": [1]})
+@moderate
+@given(
+    low=st.integers(-2, 2), more=st.integers(0, 2), length=st.integers(1, 3), rows=st.integers(0, 2), columns=st.integers(0, 2),
+    align=ALIGN, unknown=UNKNOWN,
+)  # fmt: skip
+def test_matrices_as_small_as_their_diagonals(low, more, length, rows, columns, align, unknown):
+    high = low + more
+    least = [length - min(high, 0), length + max(low, 0)]
+    sides = [n + extra if extra else -1 for n, extra in zip(least, (rows, columns), strict=True)]
+    assume(-1 in sides and max(least) >= more + length)  # else the diagonals have other lengths
+    shape = (2, length) if low == high else (2, more + 1, length)
+    operands = {
+        "diagonal": mixed(shape), "k": Const([low, high]), "num_rows": Const(sides[0]), "num_cols": Const(sides[1]),
+        "padding_value": Const(np.float32(3)),
+    }  # fmt: skip
+    axes = {"none": [], "batch": [0], "all": [0, len(shape) - 1]}[unknown]
+    if unknown != "all" or (sides == [-1, -1] and low <= 0 <= high):
+        check("MatrixDiagV3", operands, {"align": align}, unknown={"diagonal": axes})
+    elif sides == [-1, -1]:
+        assert "TensorFlow itself" in refused("MatrixDiagV3", operands, {"align": align}, unknown={"diagonal": axes})
+
+
+def test_sides_of_run_time_are_refused():
+    sides = {"num_rows": np.int32(4), "num_cols": Const(-1)}
+    operands = {"diagonal": mixed((2, 3)), "k": Const(1), **sides, "padding_value": np.float32(0)}
+    assert "'num_rows' must be a constant" in refused("MatrixDiagV3", operands)
