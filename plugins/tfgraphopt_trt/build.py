@@ -119,10 +119,15 @@ def _refused(graph: Graph, emitted: EmittedNetwork, errors: Sequence[str]) -> En
     said = "\n    ".join(errors) or "the builder said nothing"
     culprits = [emitted.nodes[name] for name in names_in(said, emitted.nodes)]
     where = dict.fromkeys(origin for node in culprits for origin in node.origin or (node.name,))
-    hint = "raise max_workspace_size_bytes" if "workspace limit" in said else ""
+    hint = next((hint for words, hint in _HINTS.items() if words in said), "")
     return EngineBuildFailed(f"TensorRT did not build {graph.name!r}", where=tuple(where), why=said, hint=hint)
 
 
+_HINTS = {
+    "workspace limit": "raise max_workspace_size_bytes",
+    "OutOfMemory": "raise max_workspace_size_bytes to more than the requested size, or give smaller input_shapes",
+}
+"""By words of the builder's: what to do."""
 _QUOTED = re.compile(r"[\[({`'\"]([^\[\](){}`'\"]+)[\])}`'\"]")
 _WORD = re.compile(r"[^\s\[\](){},;:'\"`]+")
 _LIKE_A_NAME = re.compile(r"[/_\d]")

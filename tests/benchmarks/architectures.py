@@ -32,6 +32,7 @@ from zoo.frozen import FrozenModel
 
 INSIDE = ("converted", "simplified", "not a candidate")
 TRANSPOSE = "trt.transpose"
+WORKSPACE = 8 << 30  # the default of 1 GiB is too little for EfficientNetB6 and B7 in batches of 16
 
 
 @attrs.frozen
@@ -66,7 +67,9 @@ HEAD = (
 
 def measure(model: FrozenModel, engine: str, *, with_error: bool) -> Row:
     """Optimise ``model`` and look at what came out."""
-    config = Config(engine=engine, input_shapes=_ranges(model), options={"engine_cache": False})
+    config = Config(
+        engine=engine, input_shapes=_ranges(model), max_workspace_size_bytes=WORKSPACE, options={"engine_cache": False}
+    )  # fmt: skip
     result = optimize_graph_def(model.graph_def, model.outputs, config)
     report = result.report
     segments = list(report.segments.values())

@@ -68,6 +68,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--fixed", action="store_true", help="optimise for the batch of each row alone, not for a range"
     )
+    parser.add_argument(
+        "--whole", action="store_true", help="ours as Result.function of a function, not a GraphDef in a function of ours"
+    )
     parser.add_argument("--mixed", action="store_true", help="also XLA by hand of a Keras model built in mixed_float16")
     parser.add_argument("--turns", type=int, default=7)
     parser.add_argument("--seconds", type=float, default=0.1, help="length of the loop of one turn")
@@ -198,13 +201,16 @@ class Row:
         def optimised() -> Any:
             model = frozen(self.name)
             (node,) = model.inputs
+            name = "given" if self.options.whole else node.name
             sizes = sorted(self.options.batches or BATCHES[self.name])
             points = (self.batch,) * 3 if self.options.fixed else (sizes[0], self.batch, sizes[-1])
-            shapes = {node.name: tgo.ShapeRange(*((b, *node.shape[1:]) for b in points))}
+            shapes = {name: tgo.ShapeRange(*((b, *node.shape[1:]) for b in points))}
             given = dict(o.split("=") for o in (*self.options.set, option) if o)
             config = tgo.Config(
                 engine="xla", precision=precision, input_shapes=shapes, strict=True, options={"xla": given}
             )  # fmt: skip
+            if self.options.whole:
+                return _named(tgo.optimize(_function(model, model.graph_def), config=config).function)
             return _function(model, tgo.optimize_graph_def(model.graph_def, model.outputs, config).graph_def)
 
         return optimised
@@ -226,6 +232,11 @@ def _function(model: Any, graph_def: Any) -> Any:
     (node,) = model.inputs
     function = tf.function(lambda given: pruned(given), autograph=False)
     return function.get_concrete_function(tf.TensorSpec(node.shape, node.dtype))
+
+
+def _named(function: Any) -> Any:
+    """A loaded function called with its input by name, which TensorFlow takes at once; it first tries what a position could mean."""
+    return lambda given: function(given=given)
 
 
 def _jitted(model: Any) -> Any:
