@@ -16,7 +16,7 @@ from tfgraphopt.formats.freezing import freeze, keep_effects_only, only_read
 from tfgraphopt.formats.model import Endpoint, Writing, shown
 from tfgraphopt.formats.object_graph import ObjectGraph, Target
 from tfgraphopt.formats.plan_files import move_plans
-from tfgraphopt.formats.sharing import add_weight_inputs, share_weights
+from tfgraphopt.formats.sharing import Thaw, capture_of
 from tfgraphopt.graphdef import tensor_of_proto
 from tfgraphopt.graphdef.functions import (
     called_names,
@@ -26,7 +26,7 @@ from tfgraphopt.graphdef.functions import (
     rename_calls,
     with_attrs,
 )  # fmt: skip
-from tfgraphopt.ir import DType, Graph, Module, Node, OpTable, Tensor, Value
+from tfgraphopt.ir import DType, Graph, Module, OpTable, Tensor
 from tfgraphopt.passes import Context
 from tfgraphopt.plugins import Tables
 from tfgraphopt.report import Report
@@ -35,6 +35,9 @@ from tfgraphopt.transforms.dead_code import erase_dead
 from tfgraphopt.transforms.inline_functions import InlineFunctions
 
 FILE = "saved_model.pb"
+_EMBEDDED = 16 << 20
+"""Weights of engines beyond so many bytes are read from the variables where an engine cannot run: a graph that holds them would take ten
+times as much memory when it is loaded, and a minute for its first call at 200 MB (measured with TensorFlow 2.21)."""
 
 
 def read_saved_model(path: Path) -> Any:
@@ -136,27 +139,24 @@ class FunctionModel:
         saved = read_saved_model(self.path)
         meta = meta_graph(saved, tuple(self.meta.meta_info_def.tags), self.path)
         library = dict(self.objects.library)
-        share = self._constant_bytes(optimised.values()) > how.max_embedded_bytes
+        size = self._constant_bytes(optimised.values())
+        sharing = how.plans if size > min(how.max_embedded_bytes, _EMBEDDED) else ()
         for name, endpoint in optimised.items():
-            self._put_back(self.targets[name], endpoint.module, library, how.plans if share else ())
+            self._put_back(self.targets[name], endpoint.module, library, sharing, size > how.max_embedded_bytes)
         meta.graph_def.library.ClearField("function")
         meta.graph_def.library.function.extend(_live(meta, library).values())
         move_plans(meta, directory, how.plans)
         (directory / FILE).write_bytes(serialised(saved, directory))
 
     def _put_back(
-        self, target: Target, module: Module, library: dict[str, Any], sharing: Sequence[PlanAttributes]
+        self, target: Target, module: Module, library: dict[str, Any], sharing: Sequence[PlanAttributes], computed: bool
     ) -> None:
         captures = self.frozen[target.endpoint]
         original = library[target.function]
         kinds = {given: arg.type for given, arg in zip(target.inputs, original.signature.input_arg, strict=True)}
         variables = {key: name for key, name in captures.items() if kinds[name] == DType.RESOURCE.number}
-        shared = {body: s for plans in sharing for body, s in share_weights(module, variables, plans).items()}
-        bodies = {name: s.body for name, s in shared.items()}
-        function, called = module_functions(module, original, target.inputs, _Thaw(captures), bodies)
-        arguments = {given: arg.name for given, arg in zip(target.inputs, original.signature.input_arg, strict=True)}
-        for plans in sharing:
-            add_weight_inputs(function, shared, arguments, plans)
+        thaw = Thaw(module, captures, variables, sharing, computed)
+        function, called = module_functions(module, original, target.inputs, thaw.copy, thaw.functions)
         names = _renamed(called, library)
         for one in called:
             renamed = rename_calls(one, names)
@@ -174,38 +174,14 @@ class FunctionModel:
                 library[name] = with_attrs(library[name], module.main.attrs)
 
     def _constant_bytes(self, endpoints: Iterable[Endpoint]) -> int:
-        """What the constants that were variables add to the graph, in the bodies of engines."""
+        """The size of the constants that were variables."""
         total = 0
         for endpoint in endpoints:
             known = self.frozen[endpoint.name]
-            bodies = endpoint.module.functions.values()
-            values = [n.attrs["value"] for body in bodies for n in body if id(n.attrs.get("value")) in known]
+            bodies = endpoint.module.graphs("tf")
+            values = [n.attrs["value"] for body in bodies for n in body if capture_of(n, known)]
             total += sum(v.num_bytes for v in values if isinstance(v, Tensor))
         return total
-
-
-@attrs.frozen(slots=True)
-class _Thaw:
-    """Reads a variable, or takes an argument, where its value was left outside of every engine."""
-
-    arguments: Mapping[int, str]
-
-    def __call__(self, node: Node, graph: Graph, arguments: Mapping[str, Value]) -> Value | None:
-        tensor = node.attrs.get("value")
-        name = self.arguments.get(id(tensor)) if node.op == "Const" else None
-        if name is None or not isinstance(tensor, Tensor):
-            return None
-        argument = arguments[name]
-        if argument.dtype is not DType.RESOURCE:
-            return argument
-        return graph.add(
-            "ReadVariableOp",
-            [argument],
-            {"dtype": tensor.dtype},
-            name=node.name,
-            origin=node.origin,
-            types=[tensor.type],
-        ).output
 
 
 def _erase_unused(graph: Graph, names: Iterable[str]) -> None:

@@ -9,7 +9,7 @@ from tensorflow.core.framework import function_pb2, graph_pb2, node_def_pb2
 
 from tfgraphopt.errors import GraphDefError
 from tfgraphopt.graphdef.attributes import attr_to_proto
-from tfgraphopt.ir import AttrValue, FuncRef, Graph, Module, Node, Value
+from tfgraphopt.ir import AttrValue, FuncRef, Graph, Module, Node, Tensor, Value
 
 GraphDef: TypeAlias = Any
 
@@ -18,7 +18,11 @@ def export_graph_def(module: Module, *, verbatim: bool = True) -> GraphDef:
     """The GraphDef of a Module; what the caller fetched is there under the same names.
 
     ``verbatim`` gives functions that nobody changed back as they came instead of writing them anew.
+
+    Raises:
+        GraphDefError: its constants do not fit into one.
     """
+    _check_size(module)
     proto = graph_pb2.GraphDef()
     proto.versions.producer, proto.versions.min_consumer = module.versions[:2]
     proto.versions.bad_consumers.extend(module.versions[2])
@@ -31,6 +35,22 @@ def export_graph_def(module: Module, *, verbatim: bool = True) -> GraphDef:
     for function_name, gradient in module.gradients:
         proto.library.gradient.add(function_name=function_name, gradient_func=gradient)
     return proto
+
+
+def _check_size(module: Module) -> None:
+    """Before gigabytes are copied into what nobody could write or run."""
+    values = [v for g in module.graphs("tf") for n in g for v in n.attrs.values() if isinstance(v, Tensor | bytes)]
+    size = sum(v.num_bytes if isinstance(v, Tensor) else len(v) for v in values)
+    if size >= MOST_BYTES:
+        raise GraphDefError(
+            f"there is no GraphDef of this model: its constants and plans have {size / 1e9:.2f} GB",
+            why="a protocol buffer ends at 2 GB",
+            hint="take the result's function, or save() it: a SavedModel keeps weights in variables and plans in files. What wants a "
+            "frozen graph (the command line's input, INT8 calibration, verify, bench) needs a smaller model",
+        )  # fmt: skip
+
+
+MOST_BYTES = 1 << 31
 
 
 def _export_main(graph: Graph, proto: GraphDef) -> None:

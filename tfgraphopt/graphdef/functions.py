@@ -17,6 +17,7 @@ from tfgraphopt.regions import copy_nodes
 
 FunctionDef: TypeAlias = Any
 Library: TypeAlias = Mapping[str, FunctionDef]
+Copying: TypeAlias = Callable[[Graph, Iterable[Node], dict[Value, Value], Mapping[str, Value]], dict[Node, Node]]
 _FED = "Placeholder"
 
 
@@ -92,13 +93,13 @@ def _is_called(module: Module, name: str) -> bool:
 
 def module_functions(
     module: Module, original: FunctionDef, inputs: Sequence[str],
-    replace: Callable[[Node, Graph, Mapping[str, Value]], Value | None] = lambda node, graph, arguments: None,
-    bodies: Mapping[str, Graph] | None = None,
+    copy: Copying = lambda graph, nodes, values, arguments: copy_nodes(graph, nodes, values),
+    made: Mapping[str, Graph] | None = None,
 ) -> tuple[FunctionDef, list[FunctionDef]]:  # fmt: skip
     """A module that :func:`function_module` made, as a function with the signature of ``original``; and the functions it calls.
 
-    ``replace(node, graph, arguments)`` may put something else into the new ``graph`` in place of a constant: it gives
-    the value, made of the arguments (by name), or None. ``bodies`` are functions to take in place of the module's own.
+    ``copy(graph, nodes, values, arguments)`` copies the nodes of the main graph, as :func:`tfgraphopt.regions.copy_nodes` does, and may
+    put what it makes of the arguments (by name) in the place of some; ``made`` are the functions that it has made then.
     """
     name = original.signature.name
     graph = Graph(name, module.ops)
@@ -107,14 +108,10 @@ def module_functions(
     main = module.main
     arguments = _arguments(graph, original, inputs, main)
     values = {node.outputs[0]: arguments[node.name] for node in main if node.op == _FED and node.name in arguments}
-    for node in main:
-        instead = replace(node, graph, arguments) if node.op == "Const" else None
-        if instead is not None:
-            values[node.outputs[0]] = instead
-    clones = copy_nodes(graph, [n for n in main if not n.outputs or n.outputs[0] not in values], values)
+    clones = copy(graph, [n for n in main if not n.outputs or n.outputs[0] not in values], values, arguments)
     graph.set_outputs([values[v] for v in main.outputs], [a.name for a in original.signature.output_arg])
     graph.set_keep({key: clones[node] for key, node in main.keep.items() if node in clones})
-    called = [export_function(n, g, True) for n, g in {**module.functions, **(bodies or {})}.items()]
+    called = [export_function(n, g, True) for n, g in {**module.functions, **({} if made is None else made)}.items()]
     called += [f for f in module.opaque_functions.values() if isinstance(f, function_pb2.FunctionDef)]
     return export_function(name, graph, False), called
 

@@ -7,6 +7,7 @@ import hashlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import attrs
 import numpy as np
 import numpy.typing as npt
 
@@ -18,8 +19,8 @@ Array = npt.NDArray[Any]
 class Tensor:
     """An immutable tensor value: type known at once, elements decoded on first use, equal by content.
 
-    ``source`` may hold the object the value came from (the importer keeps the protobuf there so that an untouched weight is
-    exported without being decoded or copied). Views such as :meth:`transpose` decode nothing until they are read.
+    ``source`` may hold the object the value came from: the protobuf of an imported weight, so that it is exported without being
+    decoded or copied, or the :class:`View` that it is of another tensor. Views decode nothing until they are read.
     """
 
     __slots__ = ("_array", "_digest", "_load", "dtype", "shape", "source")
@@ -95,20 +96,21 @@ class Tensor:
     def transpose(self, perm: Sequence[int]) -> Tensor:
         """This tensor with its axes permuted; nothing is decoded yet."""
         dims = self.shape.static()
-        return self._view(Shape(dims[p] for p in perm), lambda array: array.transpose(tuple(perm)))
+        view = View(self, "Transpose", tuple(perm))
+        return self._view(Shape(dims[p] for p in perm), lambda array: array.transpose(tuple(perm)), view)
 
     def reshape(self, dims: Sequence[int]) -> Tensor:
         """This tensor with other (fully given) dimensions; nothing is decoded yet."""
-        return self._view(Shape(dims), lambda array: array.reshape(tuple(dims)))
+        return self._view(Shape(dims), lambda array: array.reshape(tuple(dims)), View(self, "Reshape", tuple(dims)))
 
     def astype(self, dtype: DType) -> Tensor:
         """This tensor in another element type, converted when read."""
         if dtype is self.dtype:
             return self
-        return Tensor(dtype, self.shape, lambda: self.numpy().astype(dtype.np))
+        return Tensor(dtype, self.shape, lambda: _converted(self.numpy(), dtype), View(self, "Cast", dtype))
 
-    def _view(self, shape: Shape, change: Callable[[Array], Array]) -> Tensor:
-        return Tensor(self.dtype, shape, functools.partial(_apply, change, self))
+    def _view(self, shape: Shape, change: Callable[[Array], Array], view: View) -> Tensor:
+        return Tensor(self.dtype, shape, functools.partial(_apply, change, self), view)
 
     def item(self) -> Any:
         """The only element as a Python value; ValueError when there are more."""
@@ -130,11 +132,31 @@ class Tensor:
         return f"Tensor({self.type})"
 
 
+@attrs.frozen(slots=True, eq=False)
+class View:
+    """How a tensor follows from another: by one TensorFlow op with a constant operand.
+
+    Attributes:
+        base: the other tensor.
+        op: ``Reshape``, ``Transpose`` or ``Cast``.
+        operand: the dimensions, the permutation, or the element type.
+    """
+
+    base: Tensor = attrs.field(repr=False)
+    op: str
+    operand: tuple[int, ...] | DType
+
+
 def _encoded(array: Array) -> Array:
     encoded = np.empty(array.shape, np.object_)
     for index, item in np.ndenumerate(array):
         encoded[index] = item.encode() if isinstance(item, str) else bytes(item)
     return encoded
+
+
+def _converted(array: Array, dtype: DType) -> Array:
+    with np.errstate(over="ignore"):  # numbers too large for the new type are infinite, as in TensorFlow
+        return array.astype(dtype.np)
 
 
 def _apply(change: Callable[[Array], Array], tensor: Tensor) -> Array:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import ClassVar
 
 import attrs
@@ -25,6 +25,9 @@ _QUANTISING = frozenset(
 )  # fmt: skip
 """Ops that say in which precision their readers shall compute, of constants too: folded, that would be lost."""
 _SHAPE_OPS = frozenset({"Shape", "Size", "Rank"})
+_AT_ONCE = 256 << 20
+_CONVERTED = frozenset({DType.FLOAT, DType.HALF, DType.BFLOAT16})
+"""Between these, numpy rounds as TensorFlow does."""
 
 
 @attrs.frozen(slots=True)
@@ -44,9 +47,12 @@ class FoldConstants(Pass):
             known = _known_shape(node) if any(v.uses or v.is_output for v in node.outputs) else None
             if known is not None:
                 _replace(graph, node.outputs[0], known)
-        frontier = self._frontier(graph)
-        if frontier:
-            for value, array in zip(frontier, evaluate(graph, frontier), strict=True):
+        for node in graph:
+            view = _view(node)
+            if view is not None:
+                _replace(graph, node.outputs[0], view)
+        for part in _parts(self._frontier(graph)):
+            for value, array in zip(part, evaluate(graph, part), strict=True):
                 _replace(graph, value, Tensor.of(array, value.dtype))
 
     def _frontier(self, graph: Graph) -> list[Value]:
@@ -83,6 +89,44 @@ class FoldConstants(Pass):
             return True
         made = sum(s for s in sizes if s is not None)
         return made <= max(self.max_bytes, sum(v.type.num_bytes or 0 for v in node.inputs))
+
+
+def _parts(values: list[Value]) -> Iterator[list[Value]]:
+    """The values in groups that TensorFlow computes at once: what it computes, it copies a few times, and a graph ends at 2 GB."""
+    part: list[Value] = []
+    size = 0
+    for value in values:
+        part.append(value)
+        assert value.producer is not None
+        size += (value.type.num_bytes or 0) + sum(v.type.num_bytes or 0 for v in value.producer.inputs)
+        if size > _AT_ONCE:
+            yield part
+            part, size = [], 0
+    if part:
+        yield part
+
+
+def _view(node: Node) -> Tensor | None:
+    """A constant that is another with its elements as they are, or converted: nothing is computed, and weights are not copied."""
+    if node.op not in _VIEWS or node.control or (not node.outputs[0].uses and not node.outputs[0].is_output):
+        return None
+    base, result = constant_of(node.inputs[0]), node.outputs[0]
+    operands = [constant_of(v) for v in node.inputs[1:]]
+    if base is None or not base.dtype.has_numpy or not result.shape.is_static or any(o is None for o in operands):
+        return None
+    if node.op == "Cast" and not {base.dtype, result.dtype} <= _CONVERTED:
+        return None
+    view = _VIEWS[node.op](base, result, [o for o in operands if o is not None])
+    return view if view.type == result.type else None
+
+
+_VIEWS: dict[str, Callable[[Tensor, Value, Sequence[Tensor]], Tensor]] = {
+    **dict.fromkeys(("Reshape", "ExpandDims", "Squeeze"), lambda base, result, _: base.reshape(result.shape.static())),
+    "Transpose": lambda base, _, operands: base.transpose(
+        [int(p) % max(base.shape.rank or 0, 1) for p in operands[0].numpy()]
+    ),
+    "Cast": lambda base, result, _: base.astype(result.dtype),
+}
 
 
 def _known_shape(node: Node) -> Tensor | None:

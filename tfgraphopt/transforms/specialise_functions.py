@@ -14,7 +14,7 @@ from tfgraphopt.transforms.inline_functions import reachable
 
 
 @attrs.frozen(slots=True)
-class _Kind:
+class Kind:
     """How an op runs functions: the attributes that name them, the first operand that they take, and the attribute of its types."""
 
     functions: tuple[str, ...]
@@ -23,13 +23,13 @@ class _Kind:
     loops: bool = False
 
 
-_KINDS: Mapping[str, _Kind] = {
-    **dict.fromkeys(("While", "StatelessWhile"), _Kind(("cond", "body"), 0, "T", loops=True)),
-    **dict.fromkeys(("If", "StatelessIf"), _Kind(("then_branch", "else_branch"), 1, "Tin")),
-    **dict.fromkeys(("Case", "StatelessCase"), _Kind(("branches",), 1, "Tin")),
+KINDS: Mapping[str, Kind] = {
+    **dict.fromkeys(("While", "StatelessWhile"), Kind(("cond", "body"), 0, "T", loops=True)),
+    **dict.fromkeys(("If", "StatelessIf"), Kind(("then_branch", "else_branch"), 1, "Tin")),
+    **dict.fromkeys(("Case", "StatelessCase"), Kind(("branches",), 1, "Tin")),
 }
-_INDICES = ("_read_only_resource_inputs", "_num_original_outputs")
-"""What TensorFlow notes of arguments by number; it can do without."""
+BY_NUMBER = frozenset({"_read_only_resource_inputs", "_num_original_outputs", "_input_shapes", "_output_shapes"})
+"""What TensorFlow notes of arguments and results by number, at nodes and functions; it can do without."""
 
 
 @attrs.frozen(slots=True)
@@ -52,7 +52,7 @@ class SpecialiseFunctions(Pass):
         waiting = [graph]
         while waiting:
             for node in waiting.pop():
-                kind = _KINDS.get(node.op)
+                kind = KINDS.get(node.op)
                 if kind is not None:
                     _specialise(node, kind, module)
             new = reachable(module, [graph]) - done
@@ -63,7 +63,7 @@ class SpecialiseFunctions(Pass):
             module.functions.pop(name)
 
 
-def _specialise(node: Node, kind: _Kind, module: Module) -> None:
+def _specialise(node: Node, kind: Kind, module: Module) -> None:
     functions = [module.functions.get(name) for key in kind.functions for name in _names(node.attrs[key])]
     operands = node.inputs[kind.first :]
     if any(f is None or len(f.inputs) != len(operands) for f in functions):
@@ -90,7 +90,7 @@ def _handed_on(body: Graph, index: int) -> bool:
     return value is body.inputs[index]
 
 
-def _is_read(functions: Sequence[Graph], kind: _Kind, index: int) -> bool:
+def _is_read(functions: Sequence[Graph], kind: Kind, index: int) -> bool:
     """Whether a function does more with its argument than return it in the same place (loops) or reads it at all (branches)."""
     return any(
         _reads(f, f.inputs[index], f.outputs[index] if kind.loops and n else None) for n, f in enumerate(functions)
@@ -116,7 +116,7 @@ def _reads(function: Graph, formal: Value, returned: Value | None) -> bool:
     return False
 
 
-def _is_wanted(node: Node, kind: _Kind, index: int) -> bool:
+def _is_wanted(node: Node, kind: Kind, index: int) -> bool:
     """Whether the result of a loop for this variable is used."""
     return kind.loops and (bool(node.outputs[index].uses) or node.outputs[index].is_output)
 
@@ -131,11 +131,11 @@ class _Change:
     kept: Sequence[int]
 
 
-def _rewrite(node: Node, kind: _Kind, module: Module, constants: Mapping[int, Tensor], dropped: frozenset[int]) -> None:
+def _rewrite(node: Node, kind: Kind, module: Module, constants: Mapping[int, Tensor], dropped: frozenset[int]) -> None:
     kept = [i for i in range(len(node.inputs) - kind.first) if i not in dropped]
     makers = {i: node.inputs[kind.first + i].producer for i in constants}
     change = _Change(module, constants, {i: m.origin for i, m in makers.items() if m is not None}, kept)
-    attributes = {k: v for k, v in node.attrs.items() if k not in _INDICES}
+    attributes = {k: v for k, v in node.attrs.items() if k not in BY_NUMBER}
     for key in kind.functions:
         attributes[key] = _copies(attributes[key], change, returned=kind.loops and key == "body")
     attributes[kind.types] = _chosen(attributes[kind.types], kept)
@@ -150,7 +150,7 @@ def _chosen(values: AttrValue, kept: Sequence[int]) -> AttrValue:
     return tuple(values[i] for i in kept)
 
 
-def _replace(node: Node, kind: _Kind, attributes: Mapping[str, AttrValue], kept: Sequence[int]) -> None:
+def _replace(node: Node, kind: Kind, attributes: Mapping[str, AttrValue], kept: Sequence[int]) -> None:
     """A node of the same name in place of ``node``."""
     graph = node.graph
     inputs = [*node.inputs[: kind.first], *(node.inputs[kind.first + i] for i in kept)]
@@ -200,7 +200,8 @@ def _numbered(name: str) -> Iterator[str]:
 def _copy(function: Graph, name: str, change: _Change, results: Sequence[int]) -> Graph:
     """``function`` with fewer arguments and with the results of these numbers."""
     copy = Graph(name, function.ops, function.dialect)
-    copy.attrs, copy.functions = dict(function.attrs), function.functions
+    copy.attrs = {k: v for k, v in function.attrs.items() if k not in BY_NUMBER}
+    copy.functions = function.functions
     copy.source = (function.source[0], -1) if isinstance(function.source, tuple) else None
     values = {f: copy.add_input(f.name_hint, f.type) for i, f in enumerate(function.inputs) if i in change.kept}
     for index, tensor in change.constants.items():
