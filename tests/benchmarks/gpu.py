@@ -69,7 +69,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--fixed", action="store_true", help="optimise for the batch of each row alone, not for a range"
     )
     parser.add_argument(
-        "--whole", action="store_true", help="ours as Result.function of a function, not a GraphDef in a function of ours"
+        "--whole",
+        action="store_true",
+        help="ours as Result.function of a function, not a GraphDef in a function of ours",
     )
     parser.add_argument("--mixed", action="store_true", help="also XLA by hand of a Keras model built in mixed_float16")
     parser.add_argument("--turns", type=int, default=7)
