@@ -125,7 +125,10 @@ def _refused(graph: Graph, emitted: EmittedNetwork, errors: Sequence[str]) -> En
 
 _HINTS = {
     "workspace limit": "raise max_workspace_size_bytes",
-    "OutOfMemory": "raise max_workspace_size_bytes to more than the requested size, or give smaller input_shapes",
+    "OutOfMemory": (
+        "raise max_workspace_size_bytes, which bounds all that an engine needs at its largest shapes, or give smaller "
+        "input_shapes"
+    ),
 }
 """By words of the builder's: what to do."""
 _QUOTED = re.compile(r"[\[({`'\"]([^\[\](){}`'\"]+)[\])}`'\"]")

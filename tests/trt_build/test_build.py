@@ -78,6 +78,11 @@ def test_the_builder_keeps_to_the_workspace_it_is_given() -> None:
     with pytest.raises(EngineBuildFailed, match="within workspace limit") as caught:
         build(conv(), IMAGES, workspace_bytes=1 << 10)
     assert caught.value.hint == "raise max_workspace_size_bytes"
+    many = ({0: InputRange((1, 8, 8, 3), (1 << 16, 8, 8, 3), (1 << 16, 8, 8, 3))},)
+    with pytest.raises(EngineBuildFailed, match="OutOfMemory") as caught:
+        build(conv(), many, workspace_bytes=1 << 25)
+    assert "bounds all that an engine needs at its largest shapes" in caught.value.hint
+    assert build(conv(), many, workspace_bytes=1 << 30).plan
 
 
 def test_several_profiles() -> None:
