@@ -107,6 +107,12 @@ def _gathered(b: LayerBuilder, x: Value, axis: int, places: Value, weights: Valu
     return b.reduce(b.elementwise(picked, weights, "prod"), "sum", (axis + 1,), keep_dims=False)
 
 
+def _product(b: LayerBuilder, x: Value, axis: int, weights: Value) -> Value:
+    """``x`` with all its elements along ``axis`` weighted by each row of ``weights``, [new, old]."""
+    perm = (0, 2, 1, 3) if axis == HEIGHT else (0, 1, 2, 3)
+    return b.transpose(b.matrix_multiply(b.expand_to(weights, 4), b.transpose(x, perm)), perm)
+
+
 Along = Callable[[LayerBuilder, Value, int, Size, Size], Value]
 """Resamples a tensor along an axis, from one size to another."""
 
@@ -148,35 +154,37 @@ def resize_area(b: LayerBuilder, images: Operand, size: Weights | Operand, *, al
             raise Unsupported("corners aligned with those of a single element; TensorFlow divides by zero")
         if isinstance(old, int) and isinstance(new, int):
             return weighted(b, x, axis, Resampling(old, new, align_corners).area())
-        weights = b.expand_to(run_time_sampling.area(b, old, new, align_corners), len(x.shape))
-        perm = (0, 2, 1, 3) if axis == HEIGHT else (0, 1, 2, 3)
-        return b.transpose(b.matrix_multiply(weights, b.transpose(x, perm)), perm)
+        return _product(b, x, axis, run_time_sampling.area(b, old, new, align_corners))
 
     return _resampled(b, images, size, along)
 
 
 @converter("ScaleAndTranslate")
 def scale_and_translate(
-    b: LayerBuilder,
-    images: Operand,
-    size: Weights,
-    scale: Weights,
-    translation: Weights,
-    *,
-    kernel_type: str,
-    antialias: bool,
-) -> Value:
-    """Any of the kernels, between known sizes and with constant scale and translation."""
+    b: LayerBuilder, images: Operand, size: Weights | Operand, scale: Weights | Operand, translation: Weights | Operand, *,
+    kernel_type: str, antialias: bool,
+) -> Value:  # fmt: skip
+    """Any of the kernels: weighted sums, or where sizes, scale or translation are unknown products of matrices (where what is not
+    finite spreads along its row and column).
+    """
     if kernel_type not in KERNELS:
         raise Unsupported(f"kernel {kernel_type!r}")
-    x = b.cast(images, DType.FLOAT)
-    factors, shifts, new = (t.numpy().reshape(-1).tolist() for t in (scale, translation, size))
-    for i, axis in enumerate((HEIGHT, WIDTH)):
-        old = x.shape[axis]
-        if old is None:
-            raise Unsupported("ScaleAndTranslate of a size that is known only at run time; its weights are tables")
-        x = weighted(b, x, axis, scaled_and_translated(old, int(new[i]), factors[i], shifts[i], kernel_type, antialias))
-    return x
+
+    def along(b: LayerBuilder, x: Value, axis: int, old: Size, new: Size) -> Value:
+        factor, shift = (_element(b, t, axis - HEIGHT) for t in (scale, translation))
+        known = isinstance(factor, float) and isinstance(shift, float)
+        if known and isinstance(old, int) and isinstance(new, int):
+            return weighted(b, x, axis, scaled_and_translated(old, new, factor, shift, kernel_type, antialias))
+        by, to = (b.constant(np.array([v], np.float32)) if isinstance(v, float) else v for v in (factor, shift))
+        weights = run_time_sampling.scaled_and_translated(b, old, new, by, to, kernel_type, antialias)
+        return _product(b, x, axis, weights)
+
+    return _resampled(b, images, size, along)
+
+
+def _element(b: LayerBuilder, vector: Tensor | Value, index: int) -> Any:
+    """The element, a float or float32[1]."""
+    return float(vector.numpy()[index]) if isinstance(vector, Tensor) else b.slice(vector, (index,), (1,))
 
 
 CONVERTERS: tuple[Any, ...] = (

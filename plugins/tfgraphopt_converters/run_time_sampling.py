@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from tfgraphopt.ir import DType, Value
-from tfgraphopt_converters import sizes
-from tfgraphopt_converters.sampling import STEPS, cubic_weights
+from tfgraphopt_converters import run_time_kernels, sizes
+from tfgraphopt_converters.sampling import KERNELS, STEPS, cubic_weights
 from tfgraphopt_converters.sizes import Size
 from tfgraphopt_trt.builder import LayerBuilder
 
@@ -74,3 +74,43 @@ def area(b: LayerBuilder, old: Size, new: Size, align: bool) -> Value:
     last = b.elementwise(start, _float(b, sizes.subtract(b, old, 1)), "equal")
     covered = b.elementwise(b.select(last, high, end), b.elementwise(start, low, "max"), "sub")
     return b.elementwise(b.elementwise(covered, _number(b, 0), "max"), scale, "div")
+
+
+def scaled_and_translated(
+    b: LayerBuilder, old: Size, new: Size, scale: Value, translation: Value, kernel: str, antialias: bool
+) -> Value:
+    """What each of the operand's elements weighs in each of the result's, as float32[new, old]; ``scale`` and ``translation`` are
+    float32[1].
+    """
+    radius = KERNELS[kernel][0]
+    inverse = b.elementwise(_number(b, 1), scale, "div")
+    shift = b.elementwise(b.unary(inverse, "neg"), translation, "prod")
+    width = b.elementwise(inverse, _number(b, 1), "max") if antialias else _number(b, 1)
+    numbers = b.elementwise(sizes.iota(b, new, DType.FLOAT), _number(b, 0.5), "sum")
+    centres = b.unsqueeze(b.elementwise(b.elementwise(numbers, inverse, "prod"), shift, "sum"), (1,))
+    places = b.unsqueeze(sizes.iota(b, old, DType.FLOAT), (0,))
+    reach, end = b.elementwise(_number(b, radius), width, "prod"), _float(b, old)
+    last = b.elementwise(end, _number(b, 1), "sub")
+    first_at = b.unary(b.elementwise(b.elementwise(centres, reach, "sub"), _number(b, 0.5), "sub"), "ceil")
+    last_at = b.unary(b.elementwise(b.elementwise(centres, reach, "sum"), _number(b, 0.5), "sub"), "floor")
+    outside = [
+        b.elementwise(places, _clipped(b, first_at, last), "less"), b.elementwise(places, _clipped(b, last_at, last), "greater"),
+        b.elementwise(centres, _number(b, 0), "less"), b.elementwise(centres, end, "greater"),
+    ]  # fmt: skip
+    distance = b.elementwise(b.elementwise(places, _number(b, 0.5), "sum"), centres, "sub")
+    distance = b.unary(b.elementwise(distance, b.elementwise(_number(b, 1), width, "div"), "prod"), "abs")
+    weights = run_time_kernels.KERNELS[kernel](b, distance)
+    for condition in outside:
+        weights = b.select(condition, _number(b, 0), weights)
+    return _normalised(b, weights)
+
+
+def _clipped(b: LayerBuilder, x: Value, last: Value) -> Value:
+    return b.elementwise(b.elementwise(x, _number(b, 0), "max"), last, "min")
+
+
+def _normalised(b: LayerBuilder, weights: Value) -> Value:
+    """Rows that add up to one, but for those that add up to nothing."""
+    total = b.reduce(weights, "sum", (1,), keep_dims=True)
+    usable = b.elementwise(b.unary(total, "abs"), _number(b, float(1000 * np.finfo(np.float32).tiny)), "less")
+    return b.elementwise(weights, b.select(usable, _number(b, 1), total), "div")

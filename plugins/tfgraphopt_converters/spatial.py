@@ -110,14 +110,14 @@ class _Samples:
 
 @converter("CropAndResize")
 def crop_and_resize(
-    b: LayerBuilder, image: Operand, boxes: Operand, box_ind: Operand, crop_size: Weights,
+    b: LayerBuilder, image: Operand, boxes: Operand, box_ind: Operand, crop_size: Weights | Operand,
     *, method: str, extrapolation_value: float,
 ) -> Value:  # fmt: skip
     """Crops, resized by bilinear interpolation or nearest neighbours: gathers from the image as one list of pixels.
 
     A ``box_ind`` out of range, for which TensorFlow raises an error, is not noticed.
     """
-    rows, columns = (int(n) for n in crop_size.numpy())
+    rows, columns = sizes.elements(b, crop_size)
     batch, height, width, depth = sizes.sizes_of(b, image)
     pixels = sizes.reshape(b, b.cast(image, DType.FLOAT), [sizes.product(b, (batch, height, width)), depth])
     y, x = _samples(b, boxes, 0, rows, height), _samples(b, boxes, 1, columns, width)
@@ -135,23 +135,29 @@ def _number(b: LayerBuilder, size: Size) -> Value:
     return b.unsqueeze(b.cast(size, DType.FLOAT), (0,))
 
 
-def _samples(b: LayerBuilder, boxes: Value, axis: int, count: int, size: Size) -> _Samples:
+def _samples(b: LayerBuilder, boxes: Value, axis: int, count: Size, size: Size) -> _Samples:
     """The coordinates that TensorFlow's kernel computes, in its order of operations."""
     first, last = (b.gather(boxes, b.constant(np.array([c], np.int32)), 1) for c in (axis, axis + 2))
     end = _number(b, sizes.subtract(b, size, 1))
-    if count > 1:
-        step = b.elementwise(
-            b.elementwise(b.elementwise(last, first, "sub"), end, "prod"), _number(b, count - 1), "div"
-        )
-        steps = b.elementwise(b.constant(np.arange(count, dtype=np.float32)[None, :]), step, "prod")
-        at = b.elementwise(b.elementwise(first, end, "prod"), steps, "sum")
+    if count == 1:
+        at = _middle(b, first, last, end)
     else:
-        half = b.constant(np.array([[0.5]], np.float32))
-        at = b.elementwise(b.elementwise(half, b.elementwise(first, last, "sum"), "prod"), end, "prod")
+        span = b.elementwise(b.elementwise(last, first, "sub"), end, "prod")
+        step = b.elementwise(span, _number(b, sizes.largest(b, sizes.subtract(b, count, 1), 1)), "div")
+        steps = b.elementwise(b.unsqueeze(sizes.iota(b, count, DType.FLOAT), (0,)), step, "prod")
+        at = b.elementwise(b.elementwise(first, end, "prod"), steps, "sum")
+    if isinstance(count, Value):
+        single = b.elementwise(b.unsqueeze(count, (0,)), b.constant(np.array([[1]], np.int64)), "equal")
+        at = b.select(single, _middle(b, first, last, end), at)
     zero = _number(b, 0)
     outside = b.elementwise(b.elementwise(at, zero, "less"), b.elementwise(at, end, "greater"), "or")
     inner = b.elementwise(b.elementwise(at, zero, "max"), end, "min")
     return _Samples(inner, b.unary(outside, "not"), size)
+
+
+def _middle(b: LayerBuilder, first: Value, last: Value, end: Value) -> Value:
+    half = b.constant(np.array([[0.5]], np.float32))
+    return b.elementwise(b.elementwise(half, b.elementwise(first, last, "sum"), "prod"), end, "prod")
 
 
 @attrs.frozen(slots=True)

@@ -20,7 +20,6 @@ REASONS: list[tuple[str, str, Any, dict[str, Any], Any]] = [
     ("align_corners together with half_pixel_centers", "ResizeBicubic", [normal([1, 4, 4, 1]), Const([8, 8])],
      {"align_corners": True, "half_pixel_centers": True}, "none"),
     ("kernel 'mystery'", "ScaleAndTranslate", SCALED, {"kernel_type": "mystery"}, "none"),
-    ("known only at run time; its weights are tables", "ScaleAndTranslate", SCALED, {}, [1]),
     ("no elements", "BroadcastArgs", [np.zeros(0, np.int32), np.ones(2, np.int32)], {}, "none"),
     ("with 5 dimensions", "DepthToSpace", [normal([1, 4, 4, 4, 4])],
      {"block_size": 2, "data_format": "NCHW_VECT_C"}, "none"),

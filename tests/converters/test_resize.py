@@ -106,15 +106,19 @@ def test_area_of_a_single_element_has_no_corners():
     shift=st.tuples(st.floats(-2, 2), st.floats(-2, 2)),
     factor=st.tuples(st.floats(0.4, 2.5), st.floats(0.4, 2.5)),
     kernel=st.sampled_from(sorted(KERNELS)),
+    unknown=UNKNOWN,
+    run_time=st.booleans(),
 )
-def test_scale_and_translate(old, new, antialias, shift, factor, kernel):
-    shift, factor = (np.round(np.array(v, np.float32), 2) for v in (shift, factor))
-    operands = {"images": image(old), "size": Const(new), "scale": Const(factor), "translation": Const(shift)}
+def test_scale_and_translate(old, new, antialias, shift, factor, kernel, unknown, run_time):
+    told = {"size": np.array(new, np.int32)} | {
+        k: np.round(np.array(v, np.float32), 2) for k, v in {"scale": factor, "translation": shift}.items()
+    }
+    operands = {"images": image(old), **(told if run_time else {k: Const(v) for k, v in told.items()})}
     check(
         "ScaleAndTranslate",
         operands,
         {"kernel_type": kernel, "antialias": antialias},
-        unknown=[0],
+        unknown={"images": unknown},
         rtol=1e-3,
         atol=1e-4,
     )
@@ -136,6 +140,21 @@ def test_resizing_is_built(op, centres, unknown):
 def test_weighted_elements_are_built(op, unknown):
     for size in (Const([8, 5]), np.array([6, 2], np.int32)):
         check(op, {"images": image((4, 3)), "size": size}, unknown={"images": unknown}, build=True, atol=1e-4)
+
+
+@pytest.mark.parametrize("kernel", ["lanczos3", "keyscubic", "box"])
+def test_kernels_of_run_time_are_built(kernel):
+    told = {"size": np.array([6, 5], np.int32), "scale": np.float32([1.5, 0.5]), "translation": np.float32([0.25, 0])}
+    operands = {"images": image((4, 3)), **told}
+    check(
+        "ScaleAndTranslate",
+        operands,
+        {"kernel_type": kernel},
+        unknown={"images": (0, 1, 2)},
+        build=True,
+        rtol=1e-3,
+        atol=1e-4,
+    )
 
 
 def test_whole_ratios_are_one_resize_layer():

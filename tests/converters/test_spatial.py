@@ -47,8 +47,9 @@ def test_extract_volume_patches(window, strides, padding, unknown):
     method=st.sampled_from(["bilinear", "nearest"]),
     dtype=st.sampled_from(["float32", "uint8", "int32"]),
     unknown=st.sampled_from(["none", "all"]),
+    run_time=st.booleans(),
 )
-def test_crop_and_resize(boxes, crop, seed, method, dtype, unknown):
+def test_crop_and_resize(boxes, crop, seed, method, dtype, unknown, run_time):
     rng = np.random.default_rng(seed)
     image = normal((2, 5, 6, 3), seed=seed) if dtype == "float32" else rng.integers(0, 99, (2, 5, 6, 3)).astype(dtype)
     corners = rng.uniform(-0.3, 1.3, (boxes, 4)).astype(np.float32)
@@ -56,10 +57,11 @@ def test_crop_and_resize(boxes, crop, seed, method, dtype, unknown):
         "image": image,
         "boxes": corners,
         "box_ind": rng.integers(0, 2, boxes).astype(np.int32),
-        "crop_size": Const(crop),
+        "crop_size": np.array(crop, np.int32) if run_time else Const(crop),
     }
     attributes = {"method": method, "extrapolation_value": -7.0}
-    check("CropAndResize", operands, attributes, unknown=unknown, rtol=1e-4, atol=1e-4)
+    axes = {"none": {}, "all": {"image": range(4), "boxes": range(2), "box_ind": [0]}}[unknown]
+    check("CropAndResize", operands, attributes, unknown=axes, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("unknown", [(0,), (0, 1, 2)])
@@ -71,10 +73,10 @@ def test_windows_are_built(unknown):
         "image": normal((2, 5, 6, 3)),
         "boxes": np.array([[0, 0, 1, 1]], np.float32),
         "box_ind": np.array([1], np.int32),
-        "crop_size": Const([3, 3]),
     }
     known = {"image": unknown, "boxes": [0], "box_ind": [0]}
-    check("CropAndResize", operands, {"method": "bilinear"}, unknown=known, build=True, atol=1e-4)
+    for size in (Const([3, 3]), np.array([1, 3], np.int32)):
+        check("CropAndResize", {**operands, "crop_size": size}, unknown=known, build=True, atol=1e-4)
 
 
 def test_windows_along_the_batch_are_refused():
