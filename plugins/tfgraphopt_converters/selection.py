@@ -23,12 +23,18 @@ def _scalar(b: LayerBuilder, x: Value, dtype: DType) -> Value:
     return b.reshape(b.cast(x, dtype), ()) if len(x.shape) else b.cast(x, dtype)
 
 
+def _corners(b: LayerBuilder, boxes: Value) -> Value:
+    """``boxes`` with the four coordinates that TensorFlow checks for while it runs."""
+    batch = len(boxes.shape) - 1
+    return boxes if boxes.shape[batch] == 4 else b.reshape(boxes, (0,) * batch + (4,))
+
+
 def _suppressed(
     b: LayerBuilder, boxes: Value, scores: Value, most: Value, iou: Value, least: Value
 ) -> tuple[Value, Value]:
     """The boxes [n, 4] of one image and class that remain, best first, as int32[m], and m."""
     kept, count = b.nms(
-        b.unsqueeze(boxes, (0,)),
+        b.unsqueeze(_corners(b, boxes), (0,)),
         b.unsqueeze(scores, (0, 2)),
         _scalar(b, most, DType.INT32),
         _scalar(b, iou, boxes.dtype),
@@ -136,6 +142,9 @@ def combined_non_max_suppression(
     The scores of the boxes that remain are scattered into a table of -infinity and the best of each image are found by
     top-k. Boxes of equal score may come in another order.
     """
+    if boxes.shape[2] is None and scores.shape[2] != 1:
+        raise Unsupported("whether classes have boxes of their own is known only at run time")
+    boxes = _corners(b, boxes)
     flat, listed = _one_class_each(b, boxes, scores)
     kept, _ = b.nms(
         flat,

@@ -61,7 +61,7 @@ def test_soft_suppression_and_overlaps_are_refused():
 @few
 @given(
     n=st.integers(1, 6), classes=st.integers(1, 3), seed=st.integers(0, 99), clip=st.booleans(),
-    total=st.integers(1, 9), pad=st.booleans(), each=st.booleans(), unknown=st.sampled_from([[0], [0, 1]]),
+    total=st.integers(1, 9), pad=st.booleans(), each=st.booleans(), unknown=st.sampled_from([[0], [0, 1], [0, 1, 3]]),
 )  # fmt: skip
 def test_combined_non_max_suppression(n, classes, seed, clip, total, pad, each, unknown):
     own = classes if each else 1
@@ -78,6 +78,9 @@ def test_combined_non_max_suppression(n, classes, seed, clip, total, pad, each, 
     }
     told = {"clip_boxes": clip, "pad_per_class": pad}
     check("CombinedNonMaxSuppression", operands, told, unknown={"boxes": unknown, "scores": unknown})
+    if classes > 1:
+        reason = refused("CombinedNonMaxSuppression", operands, told, unknown={"boxes": [2]})
+        assert "boxes of their own is known only at run time" in reason
 
 
 @moderate
