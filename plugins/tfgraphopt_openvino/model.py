@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from tfgraphopt.ir import Graph, Node, constant_of
+from tfgraphopt.ir import Graph, Node, Value, constant_of
 from tfgraphopt.ir.core import CONSTANT_OPS
 from tfgraphopt_openvino.mapping import MappingFailed, OpenVinoLayer, Unmapped, Writer, write_layer
 from tfgraphopt_openvino.openvino_api import OpenVino
@@ -22,10 +22,19 @@ def build_model(graph: Graph, mappings: Mapping[str, OpenVinoLayer], openvino: O
     for node in graph:
         if node.op not in CONSTANT_OPS:
             _write(writer, mappings, node)
-    results = [writer.ops.result(writer.tensor(value)) for value in graph.outputs]
+    results = [writer.ops.result(_computed(writer, value)) for value in graph.outputs]
     model = openvino.module.Model(results, parameters, graph.name)
     _name_operations(model)
     return model
+
+
+def _computed(writer: Writer, value: Value) -> Any:
+    """The tensor of a result. OpenVINO leaves the caller's memory untouched where that is an input itself, so it is moved once."""
+    tensor = writer.tensor(value)
+    if tensor.get_node().get_type_name() != "Parameter":
+        return tensor
+    first = writer.indices(0)
+    return writer.ops.squeeze(writer.ops.unsqueeze(tensor, first), first).output(0)
 
 
 def _write(writer: Writer, mappings: Mapping[str, OpenVinoLayer], node: Node) -> None:

@@ -117,6 +117,20 @@ def test_half_floats_integers_and_booleans() -> None:
     assert sum(c.engine_runs for c in tfgraphopt.runtime.counters().values()) >= 1
 
 
+def test_an_output_that_is_an_input_is_computed_too() -> None:
+    """OpenVINO left such an output as it found it: a mean over no axis, beside something else, was whatever was in memory."""
+    with tf.Graph().as_default() as graph:
+        x = tf.compat.v1.placeholder(tf.float32, [None, 3], name="x")
+        tf.raw_ops.Mean(input=x, axis=[], name="y")
+        tf.tanh(x, name="z")
+    pipeline = "infer-types,segment,lower,build-openvino"
+    result = optimised(graph.as_graph_def(), ["y", "z"], max_batch_size=4, pipeline=pipeline)
+    feed = np.random.default_rng(0).normal(size=(2, 3)).astype(np.float32)
+    for expected, made in both(graph.as_graph_def(), result, {"x": feed}, ["y", "z"]):
+        assert_close(expected, made)
+    assert tfgraphopt.runtime.counters()[ENGINE].engine_runs == 1
+
+
 def test_wide_integers_stay_in_tensorflow_with_the_reason() -> None:
     with tf.Graph().as_default() as graph:
         x = tf.compat.v1.placeholder(tf.int64, [None, 4], name="x")
