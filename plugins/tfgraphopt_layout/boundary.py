@@ -90,6 +90,11 @@ def _turn_output(graph: Graph, name: str, order: Perm) -> None:
         )
     index = graph.output_names.index(wanted)
     value = graph.outputs[index]
+    if value.producer is None or value.producer.op in FED:
+        raise ConfigError(
+            f"options[{OPTIONS!r}] names output {name!r}, which is an input",
+            hint="fetching an input gives what was fed; name it under 'inputs' alone",
+        )
     _check_rank(value, name, order)
     if not is_identity(order):
         turned = _transpose(graph, value, order, f"{name.replace(':', '_')}/in_callers_order", None)

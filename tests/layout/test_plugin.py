@@ -113,6 +113,7 @@ def test_the_boundary_holds_in_the_exported_graph() -> None:
     [
         ({"inputs": {"picture": CHANNELS_FIRST}}, "picture"),
         ({"outputs": {"logits": CHANNELS_FIRST}}, "logits"),
+        ({"outputs": {"image": CHANNELS_FIRST}}, "which is an input"),
         ({"inputs": {"image": (0, 1, 1, 2)}}, "permutation"),
         ({"inputs": {"image": (1, 0)}}, "fit"),
         ({"images": {}}, "inputs"),
@@ -120,7 +121,7 @@ def test_the_boundary_holds_in_the_exported_graph() -> None:
 )  # fmt: skip
 def test_wrong_orders_are_refused(orders: Any, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        optimised(options={"layout": orders})
+        optimised(["features", "scores", "image"], options={"layout": orders})
 
 
 # -- a layer and a rule of a third party -----------------------------------------------------------------------------
