@@ -61,7 +61,7 @@ class _Run:
             _check(value, tensor)
             self.tensors[value] = tensor
         for node in self.graph:
-            with tf.name_scope(_scope(node.name)):
+            with tf.name_scope(scope_of(node.name)):
                 self._compute(tf, node)
         return [self.tensors[v] for v in self.graph.outputs]
 
@@ -98,5 +98,6 @@ def _check(value: Value, tensor: Any) -> None:
         raise LayerError(f"input %{value.name} takes {value.type}, not {tensor.dtype.name}{tensor.shape}")
 
 
-def _scope(name: str) -> str:
+def scope_of(name: str) -> str:
+    """The name scope that the TensorFlow ops of the layer ``name`` are traced in."""
     return re.sub(r"[^A-Za-z0-9_.\-/]", "_", re.sub(r"^[^A-Za-z0-9.]", "x", name))

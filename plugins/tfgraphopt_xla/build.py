@@ -17,6 +17,7 @@ from tfgraphopt_trt.engine_kinds import builds
 from tfgraphopt_trt.engine_nodes import body_of, lowered_calls, profiles_of, put_back
 from tfgraphopt_trt.layerdef import LayerDef
 from tfgraphopt_trt.lower import LOWERED
+from tfgraphopt_trt.meaning import scope_of
 from tfgraphopt_trt.profiles import Profile
 from tfgraphopt_trt.support import LAYERS_HOOK
 from tfgraphopt_xla.buckets import Buckets, buckets_of, dispatch_by_size
@@ -131,6 +132,7 @@ def _points(body: Graph, profiles: Sequence[Profile]) -> list[tuple[tuple[int, .
 def _replace(call: Node, program: Program, ctx: Context) -> None:
     """A call of the program, which needs nothing but TensorFlow, in place of the engine node and its TensorFlow body."""
     graph, module, name = call.graph, ctx.module, call.name
+    _keep_origins(program, module.lowered[name], call.origin)
     for function in program.functions:
         module.add_function(function)
     weights = [
@@ -153,6 +155,16 @@ def _replace(call: Node, program: Program, ctx: Context) -> None:
     named = copy_node(graph, made, made.inputs, made.control, before=made, name=name)
     _take_over(made, named)
     graph.erase(made)
+
+
+def _keep_origins(program: Program, body: Graph, whole: tuple[str, ...]) -> None:
+    """Let every node of ``program`` come from the nodes of the layer whose name scope it is in; else from the ``whole`` segment."""
+    layers = {scope_of(n.name): n.origin for n in body if n.origin}
+    for function in program.functions:
+        for node in function:
+            parts = node.name.split("/")
+            scopes = ("/".join(parts[:end]) for end in range(len(parts) - 1, 0, -1))
+            node.origin = next((layers[s] for s in scopes if s in layers), whole)
 
 
 def _take_over(old: Node, new: Node) -> None:
