@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -98,10 +99,42 @@ def test_what_only_looks_like_gelu() -> None:
     assert "unary" in layers_of(lambda x: (x * wide) * (1 + tf.math.erf(x / np.float32(np.sqrt(2)))), [None, 3])
 
 
-@pytest.mark.parametrize("sixth", [lambda x: x / 6.0, lambda x: x * np.float32(1 / 6)])
-def test_hard_swish(sixth: Any) -> None:
-    made = layers_of(lambda x: x * sixth(tf.nn.relu6(x + 3.0)), [None, 3], engine="tensorrt")
-    assert made == {"activation": 1, "elementwise": 1}
+HARD_SWISHES: dict[str, Callable[[Any], Any]] = {
+    "gate": lambda x: x * (tf.nn.relu6(x + 3.0) / 6.0),
+    "gate times": lambda x: x * (tf.nn.relu6(x + 3.0) * np.float32(1 / 6)),
+    "from the left": lambda x: x * tf.nn.relu6(x + 3.0) / 6.0,
+    "from the left times": lambda x: x * tf.nn.relu6(x + 3.0) * np.float32(1 / 6),
+    "divided first": lambda x: x / 6.0 * tf.nn.relu6(x + 3.0),
+    "clipped": lambda x: x * tf.clip_by_value(x + 3.0, 0.0, 6.0) / 6.0,
+    "Keras": keras.activations.hard_silu,
+}
+
+
+@pytest.mark.parametrize("form", HARD_SWISHES)
+def test_hard_swish(form: str) -> None:
+    assert layers_of(HARD_SWISHES[form], [None, 3]) == {"activation": 1, "elementwise": 1}
+
+
+SWISHES: dict[str, tuple[Callable[[Any], Any], int]] = {
+    "product": (lambda x: x * tf.sigmoid(x), 1),
+    "tf.nn.silu": (tf.nn.silu, 1),
+    "beta": (lambda x: tf.nn.silu(x, beta=1.702), 2),
+    "Keras": (keras.activations.silu, 1),
+    "written out": (lambda x: x / (1.0 + tf.exp(-x)), 1),
+    "of something else": (lambda x: x * tf.sigmoid(-x), 1),
+}
+
+
+@pytest.mark.parametrize("form", SWISHES)
+def test_swish(form: str) -> None:
+    function, products = SWISHES[form]
+    other = {"unary": 1} if form == "of something else" else {}
+    assert layers_of(function, [None, 3]) == {"activation": 1, "elementwise": products, **other}
+
+
+def test_swish_and_hard_swish_are_built() -> None:
+    made = layers_of(lambda x: tf.nn.silu(x) + HARD_SWISHES["from the left"](x), [None, 3], engine="tensorrt")
+    assert made == {"activation": 2, "elementwise": 3}
 
 
 # -- layer normalisation -------------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""GELU and the hard sigmoid, from what frameworks write for them."""
+"""GELU, Swish and their hard forms, from what frameworks write for them."""
 
 from __future__ import annotations
 
@@ -7,9 +7,18 @@ from typing import Any, ClassVar
 
 import attrs
 
-from tfgraphopt.ir import Value
+from tfgraphopt.ir import Tensor, Value
 from tfgraphopt.rewrite import Draft, Match, NoMatch, Pattern, PatternOps
-from tfgraphopt_converters.composites.ops import ADD, FLOATS, GELU, HARD_SIGMOID, HOST, unchanged_shape
+from tfgraphopt_converters.composites.ops import (
+    ADD,
+    FLOATS,
+    GELU,
+    HARD_SIGMOID,
+    HARD_SWISH,
+    HOST,
+    SWISH,
+    unchanged_shape,
+)
 from tfgraphopt_trt.builder import LayerBuilder, Operand
 from tfgraphopt_trt.converter import Converter, converter
 
@@ -84,16 +93,65 @@ class GeluFromTanh(_Gelu):
         return op[ADD](op.Tanh(op.Mul(inner, op.near(math.sqrt(2 / math.pi)))), 1)
 
 
+# -- Swish ---------------------------------------------------------------------------------------------------------------
+
+
+@attrs.frozen(slots=True)
+class SwishFromSigmoid(Pattern):
+    """x * sigmoid(beta * x), as tf.nn.silu and Keras write it."""
+
+    name: ClassVar[str] = "swish-from-sigmoid"
+    host: ClassVar[str] = HOST
+
+    def pattern(self, op: PatternOps, x: Any, beta: Tensor) -> Any:
+        """A product with the gate."""
+        return op.Mul(x, op.Sigmoid(op.any_of(op.Mul(x, beta), x)), T=FLOATS)
+
+    def rewrite(self, op: Draft, m: Match) -> Any:
+        """Swish."""
+        unchanged_shape(m, m.x)
+        return op[SWISH](m.x, like=m.root.output, beta=_one_number(m.beta, 1.0))
+
+
+@attrs.frozen(slots=True)
+class SwishFromExp(SwishFromSigmoid):
+    """x / (1 + exp(-x)), the sigmoid written out."""
+
+    name: ClassVar[str] = "swish-from-exp"
+
+    def pattern(self, op: PatternOps, x: Any, beta: Tensor) -> Any:
+        """A quotient by one and the exponential."""
+        negated = op.any_of(op.Neg(op.any_of(op.Mul(x, beta), x)), op.Mul(op.Neg(x), beta))
+        return op.RealDiv(x, op[ADD](op.Exp(negated), 1), T=FLOATS)
+
+
+def _one_number(tensor: Tensor | None, default: float) -> float:
+    if tensor is None:
+        return default
+    if tensor.num_elements != 1:
+        raise NoMatch("beta is not one number")
+    return float(tensor.numpy().reshape(-1)[0])
+
+
+# -- hard sigmoid and hard Swish -----------------------------------------------------------------------------------------
+
+
+def _clipped(op: PatternOps, x: Any) -> Any:
+    """x + 3 between 0 and 6, by Relu6 or as tf.clip_by_value writes it."""
+    moved = op[ADD](x, 3)
+    return op.any_of(op.Relu6(moved), op.Maximum(op.Minimum(moved, 6), 0))
+
+
 @attrs.frozen(slots=True)
 class HardSigmoidFromDivision(Pattern):
-    """relu6(x + 3) / 6 is the hard sigmoid, and x times it HardSwish. Howard et al., arXiv:1905.02244."""
+    """relu6(x + 3) / 6 is the hard sigmoid. Howard et al., arXiv:1905.02244."""
 
     name: ClassVar[str] = "hard-sigmoid-from-division"
     host: ClassVar[str] = HOST
 
     def pattern(self, op: PatternOps, x: Value) -> Any:
         """A Relu6 divided by 6."""
-        return op.RealDiv(op.Relu6(op[ADD](x, 3)), 6, T=FLOATS)
+        return op.RealDiv(_clipped(op, x), 6, T=FLOATS)
 
     def rewrite(self, op: Draft, m: Match) -> Any:
         """The hard sigmoid."""
@@ -109,7 +167,60 @@ class HardSigmoidFromProduct(HardSigmoidFromDivision):
 
     def pattern(self, op: PatternOps, x: Value) -> Any:
         """A Relu6 times a sixth."""
-        return op.Mul(op.Relu6(op[ADD](x, 3)), op.near(1 / 6), T=FLOATS)
+        return op.Mul(_clipped(op, x), op.near(1 / 6), T=FLOATS)
+
+
+@attrs.frozen(slots=True)
+class HardSwishFromHardSigmoid(Pattern):
+    """x times the hard sigmoid of x is HardSwish."""
+
+    name: ClassVar[str] = "hard-swish-from-hard-sigmoid"
+    host: ClassVar[str] = HOST
+
+    def pattern(self, op: PatternOps, x: Value) -> Any:
+        """A product with the gate."""
+        return op.Mul(x, op[HARD_SIGMOID](x))
+
+    def rewrite(self, op: Draft, m: Match) -> Any:
+        """HardSwish."""
+        unchanged_shape(m, m.x)
+        return op[HARD_SWISH](m.x, like=m.root.output)
+
+
+@attrs.frozen(slots=True)
+class HardSwishFromQuotient(HardSwishFromHardSigmoid):
+    """(x * relu6(x + 3)) / 6 is HardSwish."""
+
+    name: ClassVar[str] = "hard-swish-from-quotient"
+
+    def pattern(self, op: PatternOps, x: Value) -> Any:
+        """A product divided by 6."""
+        return op.RealDiv(op.Mul(x, _clipped(op, x)), 6, T=FLOATS)
+
+
+@attrs.frozen(slots=True)
+class HardSwishFromProduct(HardSwishFromHardSigmoid):
+    """(x * relu6(x + 3)) times a sixth is HardSwish."""
+
+    name: ClassVar[str] = "hard-swish-from-product"
+
+    def pattern(self, op: PatternOps, x: Value) -> Any:
+        """A product times a sixth."""
+        return op.Mul(op.Mul(x, _clipped(op, x)), op.near(1 / 6), T=FLOATS)
+
+
+@attrs.frozen(slots=True)
+class HardSwishFromSixth(HardSwishFromHardSigmoid):
+    """(x / 6) * relu6(x + 3) is HardSwish."""
+
+    name: ClassVar[str] = "hard-swish-from-sixth"
+
+    def pattern(self, op: PatternOps, x: Value) -> Any:
+        """A product of a sixth."""
+        return op.Mul(_scaled(op, x, 1 / 6), _clipped(op, x), T=FLOATS)
+
+
+# -- converters ----------------------------------------------------------------------------------------------------------
 
 
 @converter(GELU)
@@ -124,7 +235,22 @@ def convert_hard_sigmoid(b: LayerBuilder, features: Operand) -> Value:
     return b.activation(features, "hard_sigmoid", 1 / 6, 0.5)
 
 
+@converter(SWISH)
+def convert_swish(b: LayerBuilder, features: Operand, *, beta: float) -> Value:
+    """A sigmoid and a product, as TensorRT has no layer for it."""
+    scaled = features if beta == 1.0 else b.elementwise(features, b.scalar(beta, features), "prod")
+    return b.elementwise(features, b.activation(scaled, "sigmoid"), "prod")
+
+
+@converter(HARD_SWISH)
+def convert_hard_swish(b: LayerBuilder, features: Operand) -> Value:
+    """A hard sigmoid and a product."""
+    return b.elementwise(features, b.activation(features, "hard_sigmoid", 1 / 6, 0.5), "prod")
+
+
 PATTERNS: tuple[Pattern, ...] = (
-    GeluFromErfc(), GeluFromErf(), GeluFromTanh(), HardSigmoidFromDivision(), HardSigmoidFromProduct(),
+    GeluFromErfc(), GeluFromErf(), GeluFromTanh(), SwishFromSigmoid(), SwishFromExp(),
+    HardSigmoidFromDivision(), HardSigmoidFromProduct(), HardSwishFromHardSigmoid(), HardSwishFromQuotient(),
+    HardSwishFromProduct(), HardSwishFromSixth(),
 )  # fmt: skip
-CONVERTERS: tuple[Converter, ...] = (convert_gelu, convert_hard_sigmoid)
+CONVERTERS: tuple[Converter, ...] = (convert_gelu, convert_swish, convert_hard_sigmoid, convert_hard_swish)

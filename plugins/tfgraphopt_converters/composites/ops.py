@@ -8,7 +8,9 @@ from tfgraphopt.rewrite import Match, NoMatch
 HOST = "lower"
 FLOATS = frozenset({DType.FLOAT, DType.HALF, DType.BFLOAT16})
 ADD = ("AddV2", "Add")
-GELU, HARD_SIGMOID, LAYER_NORM, ATTENTION = "TgoGelu", "TgoHardSigmoid", "TgoLayerNorm", "TgoAttention"
+GELU, SWISH = "TgoGelu", "TgoSwish"
+HARD_SIGMOID, HARD_SWISH = "TgoHardSigmoid", "TgoHardSwish"
+LAYER_NORM, ATTENTION = "TgoLayerNorm", "TgoAttention"
 
 
 def _arg(name: str) -> ArgDef:
@@ -26,6 +28,15 @@ OP_DEFS: tuple[OpDef, ...] = (
     OpDef(
         HARD_SIGMOID, (_arg("features"),), (_arg("activations"),), (_T,), infer=lambda inputs, attrs: [inputs[0].type],
         doc="relu6(x + 3) / 6.",
+    ),
+    OpDef(
+        SWISH, (_arg("features"),), (_arg("activations"),), (_T, AttrDef("beta", "float", 1.0, True)),
+        infer=lambda inputs, attrs: [inputs[0].type],
+        doc="x times the sigmoid of beta * x; SiLU where beta is 1. Ramachandran et al., arXiv:1710.05941.",
+    ),
+    OpDef(
+        HARD_SWISH, (_arg("features"),), (_arg("activations"),), (_T,), infer=lambda inputs, attrs: [inputs[0].type],
+        doc="x * relu6(x + 3) / 6. Howard et al., arXiv:1905.02244.",
     ),
     OpDef(
         LAYER_NORM, (_arg("x"), _arg("scale"), _arg("offset")), (_arg("y"),),

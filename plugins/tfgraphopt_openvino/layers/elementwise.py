@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -21,6 +22,8 @@ def _thresholded(w: Writer, x: Any, a: float, b: float) -> Any:
 
 
 def _hard_sigmoid(w: Writer, x: Any, a: float, b: float) -> Any:
+    if math.isclose(a, 1 / 6, rel_tol=1e-6) and b == 0.5:
+        return w.ops.hsigmoid(x)  # OpenVINO makes x times this one HSwish, and fuses it with the convolution before it
     return w.ops.clamp(w.ops.add(_scaled(w, x, a), w.like(x, b)), 0.0, 1.0)
 
 
