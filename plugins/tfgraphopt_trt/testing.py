@@ -2,6 +2,7 @@
 
     test_soft_cap = converter_contract(soft_cap, layers=[SOFT_CAP], makers={"AcmeSoftCap": make})
     test_layer = layer_contract(SOFT_CAP, CASES)
+    test_rule = body_pattern_contract(DropSoftCap(), BODIES)
 
 TensorFlow is the oracle; no GPU and no TensorRT are needed. Where TensorRT is installed, it is asked as well.
 """
@@ -18,8 +19,13 @@ from numpy.typing import NDArray
 
 from tfgraphopt.errors import MissingDependency
 from tfgraphopt.ir import AttrValue, DType, Graph, Module, Node, Shape, TensorType
+from tfgraphopt.ir.text import print_graph
+from tfgraphopt.ir.verify import verify_graph
+from tfgraphopt.regions import copy_graph
+from tfgraphopt.rewrite import Pattern, RewriteLog, apply_patterns
 from tfgraphopt.testing import contracts
-from tfgraphopt.testing.contracts import EXAMPLES, Test
+from tfgraphopt.testing.compare import difference
+from tfgraphopt.testing.contracts import EXAMPLES, Test, law
 from tfgraphopt.testing.op_makers import Maker
 from tfgraphopt.testing.strategies import from_op
 from tfgraphopt_trt.builder import Unsupported
@@ -29,6 +35,8 @@ from tfgraphopt_trt.layers import all_layers, layer_map, layer_table
 from tfgraphopt_trt.meaning import evaluate
 
 Array = NDArray[Any]
+LoweredBody = tuple[Graph, Sequence[Array]]
+"""A graph of layers, and what to feed it."""
 
 
 def converter_contract(
@@ -124,5 +132,113 @@ def network_contract(layer: LayerDef, *cases: LayerCase) -> Callable[[], None]:
             made = emit_network(graph, layer_map((*all_layers(), layer)), tensorrt, builder, log)
             assert made.network.num_layers > 0, f"{layer.op} emits nothing"
             assert np.all([o in made.outputs for o in (f"TensorRTOutputPH_{i}" for i in range(len(graph.outputs)))])
+
+    return test
+
+
+# -- passes and rules on lowered bodies ----------------------------------------------------------------------------------
+
+
+def check_body_change(
+    graph: Graph,
+    feeds: Sequence[Array],
+    change: Callable[[Graph], object],
+    *,
+    layers: Mapping[str, LayerDef] | None = None,
+    tolerance: float = 0.0,
+) -> None:
+    """Check every law of a change to a lowered body, which stays changed.
+
+    Laws: the graph stays valid; same inputs, names and element types of the results; same numbers as TensorFlow computes for the
+    layers before; every layer comes from nodes that the layers before came from, or from an input; a second change changes
+    nothing; equal graphs are changed to equal graphs.
+
+    Args:
+        graph: has an origin at every layer that is no constant.
+        layers: the shipped ones by default.
+        tolerance: how far results may be off, relative to the largest magnitude (at least 1) of their tensor.
+    """
+    known = layers if layers is not None else layer_map()
+    twin = copy_graph(graph)
+    origins = {origin for node in graph for origin in node.origin} | {v.name for v in graph.inputs}
+    interface = _interface(graph)
+    wanted = evaluate(graph, known, feeds)
+    change(graph)
+    verify_graph(graph)
+    _check_interface(graph, interface)
+    for name, have, want in zip(graph.output_names, evaluate(graph, known, feeds), wanted, strict=True):
+        finite = np.abs(np.where(np.isfinite(want), want, 0).astype(np.float64))
+        wrong = difference(want, have, atol=tolerance * max(1.0, float(finite.max(initial=0.0))))
+        assert not wrong, f"{name}: {wrong}"
+    for node in graph:
+        assert node.origin or node.op == "trt.constant", f"{node!r} has no origin"
+        assert set(node.origin) <= origins, f"{node!r} comes from {node.origin}, which nothing came from before"
+    version, text = graph.version, print_graph(graph)
+    change(graph)
+    assert (graph.version, print_graph(graph)) == (version, text), "a second run changes the graph"
+    change(twin)
+    assert print_graph(twin) == text, "two runs on equal graphs give different graphs"
+
+
+def _interface(graph: Graph) -> tuple[list[TensorType], list[str], list[TensorType]]:
+    return [v.type for v in graph.inputs], list(graph.output_names), [v.type for v in graph.outputs]
+
+
+def _check_interface(graph: Graph, before: tuple[list[TensorType], list[str], list[TensorType]]) -> None:
+    inputs, names, outputs = _interface(graph)
+    assert (inputs, names) == before[:2], f"inputs and names of results were {before[:2]} and are {(inputs, names)}"
+    for name, new, old in zip(names, outputs, before[2], strict=True):
+        assert new.dtype is old.dtype, f"{name} was {old} and is {new}"
+        assert new.shape.compatible(old.shape), f"{name} was {old} and is {new}"
+
+
+def body_contract(
+    change: Callable[[Graph], object],
+    bodies: st.SearchStrategy[LoweredBody],
+    *,
+    layers: Mapping[str, LayerDef] | None = None,
+    tolerance: float = 0.0,
+    examples: int = EXAMPLES,
+) -> Test:
+    """A test of a change to lowered bodies, such as what a pass does.
+
+    Laws: those of :func:`check_body_change`, and that some example is changed at all.
+    """
+    changed: list[str] = []
+
+    def check(drawn: LoweredBody) -> None:
+        graph, feeds = drawn
+        version = graph.version
+        check_body_change(graph, feeds, change, layers=layers, tolerance=tolerance)
+        if graph.version != version:
+            changed.append(graph.name)
+
+    checked = law(check, bodies, examples)
+
+    def test() -> None:
+        checked()
+        assert changed, "none of the examples is changed"
+
+    return test
+
+
+def body_pattern_contract(
+    rule: Pattern,
+    bodies: st.SearchStrategy[LoweredBody],
+    *,
+    layers: Mapping[str, LayerDef] | None = None,
+    tolerance: float = 0.0,
+    examples: int = EXAMPLES,
+) -> Test:
+    """A test of a rule about layers: the laws of :func:`check_body_change`, and that it fires on some example at all."""
+    log = RewriteLog()
+    checked = body_contract(
+        lambda graph: apply_patterns(graph, [rule], log=log), bodies, layers=layers, tolerance=tolerance,
+        examples=examples,
+    )  # fmt: skip
+
+    def test() -> None:
+        checked()
+        assert log.applied, f"{rule.name} fired on none of the examples; refusals: {list(log.refused.values())[:5]}"
 
     return test

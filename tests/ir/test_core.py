@@ -134,7 +134,7 @@ class Mutations(RuleBasedStateMachine):
         assert list(reversed(self.graph)) == list(self.graph)[::-1]
 
 
-Mutations.TestCase.settings = settings(max_examples=60, stateful_step_count=20, deadline=None)
+Mutations.TestCase.settings = settings(max_examples=200, stateful_step_count=20, deadline=None)
 test_mutations = Mutations.TestCase
 
 

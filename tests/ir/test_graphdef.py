@@ -63,7 +63,7 @@ def test_real_graphs_survive_the_text_form(name: str) -> None:
     assert list(differences(module, exported)) == []
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(graphs(odd_attrs=False))
 def test_generated_graphs_survive(graph: Graph) -> None:
     if graph.inputs or any(n.name[0] == "_" for n in graph):

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import attrs
 import numpy as np
 from hypothesis import strategies as st
 
-from tfgraphopt.ir import DType, Graph, Shape, Tensor, TensorType, Value
+from tfgraphopt.ir import DType, Graph, OpTable, Shape, Tensor, TensorType, Value
 from tfgraphopt_trt.builder import LayerBuilder, Pads
 from tfgraphopt_trt.dimensions import Entry, dimension
 from tfgraphopt_trt.layers import layer_table
@@ -25,14 +25,16 @@ class Drawing:
 
     draw: Any
     dynamic: bool
+    graph: Graph
     values: list[Value] = attrs.field(factory=list)
     feeds: list[Array] = attrs.field(factory=list)
-    graph: Graph = attrs.field(factory=lambda: Graph("random", layer_table(), dialect="trt"))
 
     @property
     def b(self) -> LayerBuilder:
-        """Writes layers."""
-        return LayerBuilder(self.graph, name="node")
+        """Writes layers, each with an origin of its own."""
+        builder = LayerBuilder(self.graph, name="node")
+        builder.origin = (f"tf/{len(self.graph)}",)
+        return builder
 
     def number(self, low: int, high: int) -> int:
         """An integer."""
@@ -54,6 +56,11 @@ class Drawing:
         """Small numbers, so that nothing overflows."""
         seed = self.number(0, 1 << 16)
         return np.random.default_rng(seed).uniform(-1.0, 1.0, dims).astype(np.float32)
+
+    def keep(self, made: Value) -> None:
+        """Let later layers read ``made``, unless it is too large or of an odd rank; what nothing reads is a result."""
+        if made not in self.values and _is_usable(made):
+            self.values.append(made)
 
     def add_input(self, rank: int) -> None:
         """An input, its feed, and some shape with units among its sizes."""
@@ -206,24 +213,30 @@ def _flat_product(d: Drawing) -> Value:
     return d.b.matrix_multiply(flat, d.b.constant(d.array(count, d.number(1, 3)) / count))
 
 
-MAKERS: tuple[Callable[[Drawing], Value], ...] = (
+Maker = Callable[[Drawing], Value]
+MAKERS: tuple[Maker, ...] = (
     _transpose, _transpose, _transpose, _activation, _constant_operand, _two_operands, _reduce, _softmax, _cumulative,
     _concatenation, _pad, _gather, _reshape, _units, _matrix, _convolution, _convolution, _flat_product,
 )  # fmt: skip
 
 
 @st.composite
-def drawings(draw: st.DrawFn, dynamic: bool | None = None) -> tuple[Graph, list[Array]]:
-    """A graph with the numbers to feed it; some batches are unknown."""
-    d = Drawing(draw, draw(st.booleans()) if dynamic is None else dynamic)
+def drawings(
+    draw: st.DrawFn, dynamic: bool | None = None, makers: Sequence[Maker] = MAKERS, sizes: tuple[int, int] = (3, 14),
+    table: OpTable | None = None,
+) -> tuple[Graph, list[Array]]:  # fmt: skip
+    """A graph with the numbers to feed it, made in ``sizes`` steps (least and most); some batches are unknown.
+
+    ``table`` has the layers that passes may add; by default the shipped ones of TensorRT.
+    """
+    graph = Graph("random", table or layer_table(), dialect="trt")
+    d = Drawing(draw, draw(st.booleans()) if dynamic is None else dynamic, graph)
     for _ in range(draw(st.integers(1, 2))):
         d.add_input(draw(st.integers(2, 4)))
-    for _ in range(draw(st.integers(3, 14))):
-        made = draw(st.sampled_from(MAKERS))(d)
-        if made not in d.values and _is_usable(made):
-            d.values.append(made)
+    for _ in range(draw(st.integers(*sizes))):
+        d.keep(draw(st.sampled_from(makers))(d))
     ends = [v for v in d.values if not v.uses] or [d.values[-1]]
-    d.graph.set_outputs(ends)
+    d.graph.set_outputs(ends, [f"out{i}" for i in range(len(ends))])
     return d.graph, d.feeds
 
 

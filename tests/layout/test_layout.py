@@ -13,7 +13,7 @@ from trt_layers.harness import emitted, plan_size
 from layout import laws
 from layout.drawing import Array, constant, drawings
 from tfgraphopt.ir import DType, Graph, Shape, TensorType, Value
-from tfgraphopt.ir.text import parse_graph, print_graph
+from tfgraphopt.ir.text import print_graph
 from tfgraphopt.ir.verify import verify_graph
 from tfgraphopt_layout.layout import lay_out
 from tfgraphopt_layout.problem import LAYER_BITS, Problem, permuted_bytes
@@ -34,34 +34,17 @@ def check_numbers(graph: Graph, feeds: Sequence[Array], wanted: Sequence[Array])
         laws.compare(have, want)
 
 
-def copy(graph: Graph) -> Graph:
-    """The same graph again."""
-    tensors: dict[str, object] = {}
-    text = print_graph(graph, small=1 << 20, tensors=tensors)  # type: ignore[arg-type]
-    return parse_graph(text, layer_table(), tensors=tensors)  # type: ignore[arg-type]
-
-
-@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
 @given(drawings())
-def test_laws_on_random_graphs(drawn: tuple[Graph, list[Array]]) -> None:
-    graph, feeds = drawn
-    twin = copy(graph)
-    wanted, before = evaluate(graph, laws.LAYERS, feeds), permuted_bytes(graph)
-    types = [v.type for v in graph.outputs]
+def test_permuted_bytes_never_rise(drawn: tuple[Graph, list[Array]]) -> None:
+    """What every pass promises besides is in tests/laws."""
+    graph, _ = drawn
+    before = permuted_bytes(graph)
     lay_out(graph, RULES)
-    verify_graph(graph)
     assert permuted_bytes(graph) <= before
-    assert [v.dtype for v in graph.outputs] == [t.dtype for t in types]
-    assert all(v.shape.compatible(t.shape) for v, t in zip(graph.outputs, types, strict=True))
-    check_numbers(graph, feeds, wanted)
-    once = print_graph(graph)
-    lay_out(twin, RULES)
-    assert print_graph(twin) == once, "deterministic"
-    lay_out(graph, RULES)
-    assert print_graph(graph) == once, "idempotent"
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
 @given(drawings())
 def test_the_search_counts_what_the_graph_permutes(drawn: tuple[Graph, list[Array]]) -> None:
     """The cost that the search minimises is what the transposes of the rewritten graph move."""

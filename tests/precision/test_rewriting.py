@@ -29,7 +29,7 @@ def low_copy(graph: Graph, names: set[str], dtype: DType = DType.HALF) -> Graph:
     return made
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(drawings(), st.data())
 def test_laws_of_any_assignment(drawn: Drawn, data: st.DataObject) -> None:
     """The graph verifies, inputs and outputs keep their types, results are close, no tensor is cast twice or back and forth."""
@@ -49,7 +49,7 @@ def test_laws_of_any_assignment(drawn: Drawn, data: st.DataObject) -> None:
         np.testing.assert_allclose(got, wanted, rtol=0.05, atol=0.05)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(drawings(), st.sampled_from(["fp16", "bf16"]))
 def test_laws_of_the_pass(drawn: Drawn, precision: str) -> None:
     """fp32 changes nothing; a second run changes nothing; a run on its own result changes nothing; deterministic."""

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import numpy as np
 from hypothesis import strategies as st
 
 from tfgraphopt.ir import DType, Module, Value
-from tfgraphopt.testing.growing import Growing, any_dims
+from tfgraphopt.testing.growing import EVERY, Growing, any_dims
 from tfgraphopt.testing.numbers import element_arrays
 from tfgraphopt.testing.strategies import modules
 
@@ -26,10 +26,11 @@ LINEAR = (
 )
 
 
-def having(recipe: Recipe) -> st.SearchStrategy[Module]:
-    """Modules in which ``recipe`` was followed once to three times, among a few other ops."""
+def having(recipe: Recipe, element_types: Collection[DType] = EVERY, max_size: int = 3) -> st.SearchStrategy[Module]:
+    """Modules in which ``recipe`` was followed up to ``max_size`` times, among a few other ops."""
     makers = {"recipe": lambda g, op: recipe(g)}
-    return modules(ops=["recipe", "recipe", "Neg", "Identity"], makers=makers, min_size=1, max_size=3)
+    kinds = ["recipe", "recipe", "Neg", "Identity"]
+    return modules(ops=kinds, makers=makers, min_size=1, max_size=max_size, element_types=element_types)
 
 
 def _weights(g: Growing, *dims: int) -> Value:

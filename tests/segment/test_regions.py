@@ -63,7 +63,7 @@ def cut(module: Module, names: set[str]) -> list[Node]:
     return calls
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(programs())
 def test_outlined_and_inlined_graphs_compute_the_same(case: tuple[tf.Graph, list[str], set[str]]) -> None:
     graph, outputs, names = case

@@ -13,7 +13,6 @@ from layout.drawing import Array, constant, drawings
 from trt_layers.harness import emitted, plan_size
 
 from tfgraphopt.ir import DType, Graph, Shape, TensorType, Value
-from tfgraphopt.ir.text import print_graph
 from tfgraphopt.ir.verify import verify_graph
 from tfgraphopt.rewrite import apply_patterns
 from tfgraphopt.transforms.dead_code import erase_dead
@@ -98,17 +97,14 @@ def layer_count(graph: Graph) -> int:
     return sum(n.op != "trt.constant" for n in graph)
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
 @given(drawings())
-def test_random_graphs(drawn: tuple[Graph, list[Array]]) -> None:
-    graph, feeds = drawn
-    types, before = [v.type for v in graph.outputs], layer_count(graph)
-    check_same(graph, feeds)
-    assert layer_count(graph) <= before
-    assert all(v.dtype is t.dtype and v.shape.compatible(t.shape) for v, t in zip(graph.outputs, types, strict=True))
-    once = print_graph(graph)
+def test_layers_never_become_more(drawn: tuple[Graph, list[Array]]) -> None:
+    """What every pass promises besides is in tests/laws."""
+    graph, _ = drawn
+    before = layer_count(graph)
     canonicalize(graph)
-    assert print_graph(graph) == once, "idempotent"
+    assert layer_count(graph) <= before
 
 
 @settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck))

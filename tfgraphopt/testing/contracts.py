@@ -20,7 +20,8 @@ from hypothesis import strategies as st
 from tfgraphopt import builtin
 from tfgraphopt.config import Config
 from tfgraphopt.graphdef import export_graph_def, import_graph_def
-from tfgraphopt.ir import Graph, Module, Node
+from tfgraphopt.ir import Graph, Module, Node, OpTable
+from tfgraphopt.optimization import op_table
 from tfgraphopt.passes import Context, Pass, PassManager, Step
 from tfgraphopt.plugins import Tables, load
 from tfgraphopt.report import Report
@@ -56,7 +57,10 @@ def run_steps(
     module: Module, steps: Sequence[Step], tables: Tables | None = None, config: Config | None = None
 ) -> Context:
     """Run passes on a module without instruments, and give the context back."""
-    context = Context(module, config or Config(), tables or default_tables(), Report())
+    return _run_in(Context(module, config or Config(), tables or default_tables(), Report()), steps)
+
+
+def _run_in(context: Context, steps: Sequence[Step]) -> Context:
     PassManager(tuple(steps)).run(context)
     return context
 
@@ -70,27 +74,50 @@ def pass_contract(
     graphs: st.SearchStrategy[Module] | None = None,
     prepare: Sequence[Step] = (),
     tables: Tables | None = None,
+    config: Config | Callable[[Module], Config] | None = None,
     rtol: float = 0.0,
     atol: float = 0.0,
     examples: int = EXAMPLES,
+    must_change: bool = True,
+    special: bool = True,
 ) -> Test:
     """A test of the laws of a pass.
 
     Laws: the graph stays valid; same fetches, element types and numbers (within the tolerances; bit by bit by default); a second
-    run changes nothing; two runs on equal graphs give equal graphs; every node has an origin among the caller's nodes.
-    ``prepare`` are passes to run first; the types of all values are known without any.
+    run changes nothing; two runs on equal graphs give equal graphs; every node has an origin among the caller's nodes; and the
+    pass changes some example at all, unless ``must_change`` is false: where it does not, give it ``graphs`` that it is made for.
+    ``prepare`` are passes to run first, in the same optimisation (of configuration ``config``, or what that makes of a module); the
+    types of all values are known without any. Without ``special``, no feed holds NaN or an infinity.
     """
     instance = step() if isinstance(step, type) else step
     known = tables or default_tables()
-
-    def change(module: Module) -> None:
-        run_steps(module, [instance], known)
-
-    def prepared(module: Module) -> None:
-        run_steps(module, prepare, known)
-
     source = graphs if graphs is not None else modules(functions=True)
-    return law(lambda data: check_change(data, source, change, prepared, rtol, atol), st.data(), examples)
+    changed: set[str] = set()
+
+    def check(data: st.DataObject) -> None:
+        contexts: dict[int, Context] = {}
+
+        def run_on(module: Module, steps: Sequence[Step]) -> None:
+            if id(module) not in contexts:
+                chosen = config(module) if callable(config) else config or Config()
+                contexts[id(module)] = Context(module, chosen, known, Report())
+            _run_in(contexts[id(module)], steps)
+
+        def change(module: Module) -> None:
+            version = module.version
+            run_on(module, [instance])
+            if module.version != version:
+                changed.add(instance.name)
+
+        check_change(data, source, change, lambda m: run_on(m, prepare), rtol, atol, op_table(known), special)
+
+    checked = law(check, st.data(), examples)
+
+    def test() -> None:
+        checked()
+        assert changed or not must_change, f"{instance.name} changed none of the examples"
+
+    return test
 
 
 def pattern_contract(
@@ -146,17 +173,18 @@ def _ops_of(rule: Pattern) -> list[str]:
 def check_change(
     data: st.DataObject, source: st.SearchStrategy[Module], change: Callable[[Module], None],
     prepare: Callable[[Module], None] = lambda module: None, rtol: float = 0.0, atol: float = 0.0,
+    ops: OpTable | None = None, special: bool = True,
 ) -> None:  # fmt: skip
     """Draw a module and check every law of a change to it."""
     drawn = data.draw(source, "module")
     graph_def = export_graph_def(drawn)
     fetches = drawn.main.output_names
-    fed = data.draw(feeds(drawn), "feeds")
+    fed = data.draw(feeds(drawn, special=special), "feeds")
     try:
         before = run(graph_def, fed, fetches)
     except RunFailed:
         reject()
-    module, twin = (import_graph_def(graph_def, fetches) for _ in range(2))
+    module, twin = (import_graph_def(graph_def, fetches, ops=ops) for _ in range(2))
     for each in (module, twin):
         _announce(each, drawn)
         prepare(each)
