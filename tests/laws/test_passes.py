@@ -203,7 +203,7 @@ def fires(checked: Test, counts: Sequence[int]) -> Test:
 # -- engines -------------------------------------------------------------------------------------------------------------
 
 SMALL = modules(
-    ops=["AddV2", "Mul", "Relu", "Tanh", "MatMul", "Mean", "ConcatV2"], max_size=3, element_types=(DType.FLOAT,),
+    ops=["AddV2", "Mul", "Relu", "Tanh", "MatMul", "Mean", "ConcatV2"], max_size=2, element_types=(DType.FLOAT,),
     unknown_dims=False, control_edges=False,
 )  # fmt: skip
 
