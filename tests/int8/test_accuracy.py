@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import importlib.util
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -61,11 +62,12 @@ def test_heavy_clipping_is_said() -> None:
 
 
 @pytest.mark.skipif(importlib.util.find_spec("openvino") is None, reason="OpenVINO is not installed")
-def test_executed_by_openvino_as_predicted() -> None:
+@pytest.mark.parametrize("train", [digits, pytest.param(mnist, marks=pytest.mark.slow)])
+def test_executed_by_openvino_as_predicted(train: Callable[[], Trained]) -> None:
     """INT8 for real: the same top-1 within 0.3 points."""
     from tfgraphopt import runtime
 
-    trained = digits()
+    trained = train()
     result = quantised(trained.graph_def, [trained.output], trained.batches(), engine="openvino")
     (segment,) = result.report.segments.values()
     assert segment.status == "built", segment.reason
