@@ -124,12 +124,16 @@ def ops_page(tables: Tables) -> Iterable[str]:
         f"{sum(tf_op_table().get(op) is not None for op in converters) - len(never)} op types are converted; "
         f"{len(never)} never are, and say why. A node can be refused all the",
         "same, always with its reason in the report (`tfgraphopt explain`). Element types are those that the tests have tried: each",
-        "case compares the layers' meaning with TensorFlow's own result, and where TensorRT for RTX has kernels (`built`) the real",
-        "builder builds them. Limits are the refusals that tests assert, word for word. The numbers come from",
-        "`TFGRAPHOPT_LEDGER=docs/conversions.json python -m pytest tests/converters`.",
+        "case compares the layers' meaning with TensorFlow's own result, and its network is built by the real builder (`built`).",
+        "TensorRT for RTX has no kernels of NonZero and NMS: networks with one of those (`emitted`) are made, and TensorRT's own",
+        "inference of shapes and types compared with ours, but not built. Limits are the refusals that tests assert, word for word.",
+        "The numbers come from",
+        "`TFGRAPHOPT_BUILD=all TFGRAPHOPT_LEDGER=docs/conversions.json python -m pytest tests/converters`: "
+        f"{_total(records, 'cases')} cases, {_total(records, 'built')} of them built and {_total(records, 'emitted')} emitted.",
+        "Every run of the tests builds about a fifth of them.",
         "",
-        "| op | element types | constants it needs | notes | limits | cases | built |",
-        "| --- | --- | --- | --- | --- | --- | --- |",
+        "| op | element types | constants it needs | notes | limits | cases | built | emitted |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- |",
     )
     for op, converter in sorted(converters.items()):
         if not converter.refusal and tf_op_table().get(op) is not None:
@@ -145,10 +149,14 @@ def ops_page(tables: Tables) -> Iterable[str]:
         yield f"| {', '.join(op for op, c in never.items() if c.refusal == reason)} | {_cell(reason)} |"
 
 
+def _total(records: dict[str, Any], what: str) -> int:
+    return sum(record[what] for record in records.values())
+
+
 def _op_row(op: str, converter: Any, record: dict[str, Any]) -> str:
     constants = ", ".join(p.name for p in converter.parameters if p.constant and not p.operand)
     limits = "<br>".join(_cell(r) for r in record.get("refusals", ()))
-    counts = (str(record.get("cases") or "elsewhere"), str(record.get("built", 0)))
+    counts = (str(record.get("cases") or "elsewhere"), str(record.get("built", 0)), str(record.get("emitted", 0)))
     dtypes = ", ".join(record.get("dtypes", ()))
     return f"| {op} | {dtypes} | {constants} | {_note(converter)} | {limits} | {' | '.join(counts)} |"
 

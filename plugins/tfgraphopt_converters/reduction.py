@@ -100,8 +100,9 @@ def _extreme(operation: str) -> Converter:
         axis = one_axis(dimension, len(input.shape))
         x = b.cast(input, DType.INT32) if input.dtype is DType.BOOL else input
         require(b, NUMBERS, x)
-        found = b.topk(x, operation, 1, axis, output_type)[1]
-        return b.squeeze(found, (axis,))
+        if len(x.shape) == 1:  # TensorRT wants two dimensions
+            return b.squeeze(b.topk(b.unsqueeze(x, (0,)), operation, 1, 1, output_type)[1], (0, 1))
+        return b.squeeze(b.topk(x, operation, 1, axis, output_type)[1], (axis,))
 
     return converter({"max": "ArgMax", "min": "ArgMin"}[operation])(convert_position)
 
@@ -122,6 +123,8 @@ def _largest(b: LayerBuilder, x: Value, k: int | Value, indices: DType) -> list[
     require(b, NUMBERS, x)
     if isinstance(k, int) and not 0 < k <= MAX_K:
         raise Unsupported(f"the {k} largest elements; TensorRT finds 1 to {MAX_K}")
+    if len(x.shape) == 1:  # TensorRT wants two dimensions
+        return [b.squeeze(found, (0,)) for found in b.topk(b.unsqueeze(x, (0,)), "max", k, 1, indices)]
     return list(b.topk(x, "max", k, len(x.shape) - 1, indices))
 
 

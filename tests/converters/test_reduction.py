@@ -139,6 +139,8 @@ def test_builds(dtype: str) -> None:
     for result in (np.int32, np.int64):
         check("ArgMax", [x, Const(1)], {"output_type": result}, unknown="all", build=True)
     check("TopKV2", {"input": x, "k": np.int32(2)}, unknown={"input": [0, 1, 2]}, build=True)
+    for op, told in (("ArgMin", {"dimension": Const(0)}), ("TopKV2", {"k": Const(2)})):
+        check(op, {"input": normal([5]), **told}, unknown={"input": [0]}, build=True)
     if dtype in FLOATS:
         for unknown in ("none", "all"):
             check("CumulativeLogsumexp", [x.astype(np.float32), Const(1)], unknown=unknown, build=True, atol=1e-4)

@@ -65,6 +65,7 @@ MISUSES: list[tuple[str, Inputs, str, dict[str, Any]]] = [
     ("contradict each other", [(F32, (4, 4)), (I32, (3, 2))], "trt.gather", {"axis": 1, "batch_dims": 1}),
     ("does not take", [(F32, (4, 4)), (F32, (3,))], "trt.gather", {}),
     ("topk of 5 out of 4", [(F32, (4, 4))], "trt.topk", {"operation": "max", "k": 5, "axis": 1}),
+    ("two dimensions or more", [(F32, (4,))], "trt.topk", {"operation": "max", "k": 1, "axis": 0}),
     ("1 to 3840", [(F32, (4, 5000))], "trt.topk", {"operation": "max", "k": 4000, "axis": 1}),
     ("at most 8", [(F32, (1,) * 8)], "trt.unsqueeze", {"axes": (0,)}),
     ("no '->'", [(F32, (2, 2))], "trt.einsum", {"equation": "ij"}),

@@ -40,6 +40,7 @@ def _infer_topk(inputs: Sequence[Value], attrs: Attrs) -> list[TensorType]:
     check_arity(inputs, 1, 2, "topk")
     text(attrs, "operation", ("max", "min"))
     dtype, dims = check_dtype(inputs[0], NUMBERS, "topk"), dims_of(inputs[0])
+    check(len(dims) > 1, f"topk of {inputs[0].type}; TensorRT wants two dimensions or more")
     axis, k = check_axis(integer(attrs, "axis"), len(dims), "topk"), _k(inputs, attrs)
     check(k is None or 1 <= k <= MOST_SORTED, f"topk of {k} elements; TensorRT takes 1 to {MOST_SORTED}")
     size = dims[axis]
