@@ -11,6 +11,7 @@ from tfgraphopt.errors import InvalidGraph
 from tfgraphopt.ir import ArgDef, DType, FuncRef, Graph, Module, Node, OpDef, Shape, Tensor, TensorType
 from tfgraphopt.ir.text import parse_graph
 from tfgraphopt.ir.verify import graph_violations, verify, verify_graph, violations
+from tfgraphopt.regions import copy_graph
 
 TEXT = """
 graph @main(%x: f32[?,2]) -> (%r as "r:0", %s:1 as "s:1") keep (%init) {
@@ -118,24 +119,39 @@ def test_an_illegal_node_name_is_found() -> None:
     assert "its name is not legal" in graph_violations(graph)[0]
 
 
+FIELDS: dict[str, Callable[[Node], object]] = {
+    "inputs": lambda n: setattr(n, "inputs", n.inputs[:-1]),
+    "input of another graph": lambda n: _set_inputs(n, *n.inputs[:-1], _foreign().output),
+    "outputs": lambda n: setattr(n, "outputs", ()),
+    "attributes": lambda n: n._attrs.pop("T"),
+    "uses": lambda n: n.inputs[0]._uses.pop((n, 0)),
+    "name": lambda n: setattr(n, "name", n.name + "_"),
+    "name table": lambda n: n.graph._nodes.pop(n.name),
+    "order": lambda n: setattr(n, "_order", -1e9 if n is not n.graph._head else 1e9),
+    "owner": lambda n: setattr(n, "_graph", Graph("other", OPS)),
+    "definition": lambda n: setattr(n, "definition", None),
+    "control": lambda n: setattr(n, "control", (*n.control, _foreign())),
+    "producer of a result": lambda n: setattr(n.outputs[0], "producer", None),
+    "index of a result": lambda n: setattr(n.outputs[0], "index", 7),
+    "element type of a result": lambda n: setattr(n.outputs[0], "type", TensorType(DType.STRING)),
+    "outputs of the graph": lambda n: setattr(n.graph, "outputs", (*n.graph.outputs, _foreign().output)),
+    "names of the outputs": lambda n: setattr(n.graph, "output_names", (*n.graph.output_names, "more")),
+}
+
+
 @settings(max_examples=200, deadline=None)
 @given(graphs(odd_attrs=False), st.data())
-def test_a_corrupted_field_of_any_node_is_found(graph: Graph, data: st.DataObject) -> None:
-    nodes = [n for n in graph if n.inputs]
+def test_every_corrupted_field_of_any_node_is_found(graph: Graph, data: st.DataObject) -> None:
+    nodes = [n for n in graph if n.inputs and n.outputs]
     if not nodes:
         return
-    node = data.draw(st.sampled_from(nodes))
-    field = data.draw(st.sampled_from(["inputs", "outputs", "attrs", "uses", "name", "order"]))
-    {
-        "inputs": lambda: setattr(node, "inputs", node.inputs[:-1]),
-        "outputs": lambda: setattr(node, "outputs", ()),
-        "attrs": lambda: node._attrs.pop("T"),
-        "uses": lambda: node.inputs[0]._uses.pop((node, 0)),
-        "name": lambda: setattr(node, "name", node.name + "_"),
-        "order": lambda: setattr(node, "_order", -1e9 if node is not graph._head else 1e9),
-    }[field]()
-    if field != "order" or len(graph) > 1:
-        assert graph_violations(graph)
+    name = data.draw(st.sampled_from(nodes)).name
+    for field, corrupt in FIELDS.items():
+        copy = copy_graph(graph)
+        assert graph_violations(copy) == []
+        if field != "order" or len(graph) > 1:
+            corrupt(copy.node(name))
+            assert graph_violations(copy), field
 
 
 def test_all_violations_are_reported_with_the_nodes_of_the_user() -> None:
