@@ -85,6 +85,10 @@ def config_of(module: Module, engine: str = "none", **options: Any) -> Config:
     return Config(engine=engine, minimum_segment_size=1, input_shapes=example_ranges(module), **options)
 
 
+WHOLE = modules(functions=True, max_size=5)
+"""Every op that the strategies know."""
+
+
 def engine_law(step: Pass, engine: str, **more: Any) -> Test:
     """The laws of a pass that builds engines, on finite numbers: engines need not hand NaN on."""
     return segmented(step, Lower(), engine=engine, graphs=SMALL, special=False, **more)
@@ -235,8 +239,8 @@ LAWS: Mapping[str, Callable[[], Test]] = {
         must_change=False,  # it takes notes
     ),
     "layout-boundary": lambda: law(check_boundary, st.data()),
-    "segment": lambda: pass_contract(Segment, tables=TABLES, prepare=[InferTypes()], config=config_of),
-    "restore-engines": lambda: segmented(RestoreEngines()),
+    "segment": lambda: pass_contract(Segment, tables=TABLES, prepare=[InferTypes()], config=config_of, graphs=WHOLE),
+    "restore-engines": lambda: segmented(RestoreEngines(), graphs=WHOLE),
     "lower": lower_law,
     "layout": lambda: body_contract(change(Layout()), drawings(), tolerance=3e-5),
     "trt-canonicalize": lambda: body_contract(change(CanonicalizeLayers()), drawings(), tolerance=2e-4),
