@@ -9,6 +9,7 @@ from tfgraphopt.errors import ConfigError
 from tfgraphopt.plugins import Tables
 from tfgraphopt_trt.engine_cache import EngineCache, default_directory
 from tfgraphopt_trt.engine_kinds import ENGINES_HOOK
+from tfgraphopt_trt.engine_nodes import OPS
 from tfgraphopt_trt.hookspecs import EngineKind
 from tfgraphopt_trt.tensorrt_api import Installation, available
 
@@ -55,6 +56,14 @@ def check_engines(tables: Tables) -> Iterator[Finding]:
     yield Finding("engine auto", "ok" if usable else "note", text, hint)
 
 
+def check_loading(tables: Tables) -> Iterator[Finding]:
+    """What a process needs that loads optimised models."""
+    text = f"TensorFlow says \"Op type not registered '{OPS[0]}'\" in a process that has not registered the engine op"
+    yield Finding(
+        "loading saved models", "note", text, "import tfgraphopt.runtime first (import tfgraphopt registers nothing)"
+    )
+
+
 def check_cache(tables: Tables) -> Iterator[Finding]:
     """Whether built engines can be kept."""
     if not default_directory().exists():
@@ -73,5 +82,5 @@ def check_cache(tables: Tables) -> Iterator[Finding]:
 
 DIAGNOSES = (
     Diagnosis("tensorrt", check_tensorrt, 10), Diagnosis("trt-engine-cache", check_cache, 11),
-    Diagnosis("trt-engines", check_engines, 1000),
+    Diagnosis("trt-engines", check_engines, 1000), Diagnosis("trt-loading", check_loading, 1001),
 )  # fmt: skip

@@ -18,7 +18,7 @@ import tensorflow as tf
 from PIL import Image
 
 from explanation.browser import chromium, needs_browser
-from explanation.models import chain, explained
+from explanation.models import body_of, chain, explained, looped, short
 from tfgraphopt.cli import main
 from tfgraphopt.explanation import Explanation, View, ViewNode, write_page
 from tfgraphopt.explanation.page import VENDORED, page
@@ -159,6 +159,43 @@ def test_dark_is_dark_and_tables_are_there(browser: Any, small: Path) -> None:
     browser.find_element("id", "theme").click()
     for section in ("engines", "reasons", "boundaries", "passes", "nodes", "details"):
         assert browser.find_elements("css selector", f"#{section} td"), section
+
+
+def test_functions_are_chosen_coloured_and_searched(browser: Any, tmp_path: Path) -> None:
+    from selenium.webdriver.common.keys import Keys
+    from selenium.webdriver.support.ui import Select, WebDriverWait
+
+    blocked = explained(looped(blocked=True))
+    write_page(blocked, tmp_path / "page.html", "loop")
+    opened(browser, tmp_path / "page.html")
+    body = body_of(blocked, "before", "blocker")
+    chooser = Select(browser.find_element("id", "layers"))
+    labels = [g.get_attribute("label") for g in browser.find_elements("css selector", "#layers optgroup")]
+    assert labels == ["layers of an engine", "functions of the original graph", "functions of the optimised graph"]
+    chooser.select_by_visible_text(body.title)
+    assert body.title in browser.find_element("id", "count").text
+    assert share(drawn(browser), BLUE) > 0.002
+    assert browser.find_element("css selector", "#views button[aria-selected=true]").text == "Original"
+    search = browser.find_element("id", "search")
+    search.send_keys("blocker", Keys.ENTER)
+    panel = browser.find_element("id", "panel")
+    WebDriverWait(browser, 20).until(lambda _: "blocker" in panel.text)
+    verdict = next(n.verdict for n in body.nodes if short(n.name) == "blocker")
+    assert verdict is not None
+    assert verdict.reason in panel.text
+    browser.execute_script("tfgraphopt.openView(0)")
+    browser.find_element("id", "search").send_keys("blocker")
+    elsewhere = browser.find_elements("css selector", "#found .elsewhere")
+    next(b for b in elsewhere if b.text.endswith(f"in {body.title}")).click()
+    WebDriverWait(browser, 20).until(lambda b: body.title in b.find_element("id", "count").text)
+    at_the_loop = "const v = tfgraphopt.data.views[0]; tfgraphopt.openView(0);"
+    at_the_loop += "tfgraphopt.select(v.op.findIndex((k) => /While/.test(tfgraphopt.data.texts[k])))"
+    browser.execute_script(at_the_loop)
+    runs = [b for b in browser.find_elements("css selector", "#panel button.link") if b.text == body.function]
+    runs[0].click()
+    assert body.title in browser.find_element("id", "count").text
+    reasons = [row.text for row in browser.find_elements("css selector", "#reasons tr")]
+    assert any("Lgamma" in text and f"in {body.function}" in text for text in reasons)
 
 
 def test_tens_of_thousands_of_nodes_are_drawn_and_searched(browser: Any, tmp_path: Path) -> None:

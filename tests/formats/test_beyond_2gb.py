@@ -123,7 +123,7 @@ def test_variables_of_loops_stay_variables_where_no_engine_takes_them(
         ("reshape", lambda w: tf.reshape(w, [6, -1])),
         ("expand", lambda w: tf.expand_dims(w, -1)),
         ("squeeze", lambda w: tf.squeeze(tf.expand_dims(w, 0), [0])),
-        ("transpose", lambda w: tf.transpose(w, [-1, 0, 1])),
+        ("transpose", lambda w: tf.transpose(w, [2, 0, 1])),
         ("half", lambda w: tf.cast(w * 1e30, tf.float16)),
         ("bfloat16", lambda w: tf.cast(tf.cast(w, tf.bfloat16), tf.float32)),
     ],

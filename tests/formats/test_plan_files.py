@@ -58,6 +58,22 @@ def test_plans_are_assets_and_not_in_the_graph(everything: Path, optimised: Path
     equal(after.signatures["embed"](tf.constant(images())), before.signatures["embed"](tf.constant(images())))
 
 
+def test_a_process_that_lacks_the_op_is_told_what_to_do(optimised: Path) -> None:
+    import subprocess
+    import sys
+
+    code = "import sys, tensorflow as tf, tfgraphopt\ntf.saved_model.load(sys.argv[1])"
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(optimised)], capture_output=True, text=True, timeout=300, check=False
+    )
+    assert done.returncode != 0
+    assert "Op type not registered 'T" in done.stderr
+    said = (optimised / "assets.extra" / "README.md").read_text()
+    assert "Op type not registered 'T" in said
+    assert "import tfgraphopt.runtime" in said
+    tf.saved_model.load(str(optimised)).signatures["embed"](tf.constant(images()))
+
+
 def test_a_session_finds_them(everything: Path, optimised: Path) -> None:
     equal(served(optimised), served(everything))
 

@@ -9,8 +9,17 @@ import attrs
 
 from tfgraphopt.config import Config
 from tfgraphopt.errors import ConfigError, GraphDefError
-from tfgraphopt.explanation.views import View, ViewNode, snapshot, view_after, view_before, views_of_layers
-from tfgraphopt.graphdef import GraphDef, infer_at
+from tfgraphopt.explanation.views import (
+    View,
+    ViewNode,
+    snapshot,
+    view_after,
+    view_before,
+    views_of_functions_after,
+    views_of_functions_before,
+    views_of_layers,
+)
+from tfgraphopt.graphdef import GraphDef, infer_at, original_name
 from tfgraphopt.instruments import Journal
 from tfgraphopt.instruments.journal import Event
 from tfgraphopt.ir import Graph, Module, Shape, TensorType, Value
@@ -57,7 +66,7 @@ class Explanation:
         config: what was asked for.
         boundaries: every tensor that goes into an engine or out of one.
         provenance: per node of the caller what passes did to it and to what came of it, in order.
-        views: the graph before, the graph after, and the body of every engine.
+        views: the graph before, the graph after, the body of every engine, and the functions that the two graphs run.
         result: what the optimisation gave.
     """
 
@@ -107,6 +116,8 @@ class _Seen:
 
     module: Module
     before: list[ViewNode]
+    functions: Mapping[str, list[ViewNode]]
+    copies: dict[str, str] = attrs.field(factory=dict)
     types: dict[tuple[str, int], TensorType] = attrs.field(factory=dict)
     journal: Journal = attrs.field(factory=Journal)
 
@@ -130,10 +141,13 @@ class Watcher(Quiet):
         seen = next((s for s in self._seen if s.module is module), None)
         if seen is None:
             raise ConfigError("the watcher did not see this optimisation", hint="pass it in instruments=[...]")
+        before = view_before(seen.before, seen.types, report)
         views = (
-            view_before(seen.before, seen.types, report),
+            before,
             view_after(module, report),
             *views_of_layers(module, report),
+            *views_of_functions_before(before, seen.functions, seen.copies, report),
+            *views_of_functions_after(module, seen.copies, report),
         )
         return Explanation(report, result.config, _boundaries(module, report), _provenance(seen), views, result)
 
@@ -141,7 +155,8 @@ class Watcher(Quiet):
 
     def enter(self, ctx: Context) -> None:
         """Look at the caller's graph."""
-        self._seen.append(_Seen(ctx.module, snapshot(ctx.module.main)))
+        functions = {name: snapshot(body) for name, body in ctx.module.functions.items()}
+        self._seen.append(_Seen(ctx.module, snapshot(ctx.module.main), functions))
         self._now.journal.enter(ctx)
 
     def exit(self, ctx: Context) -> None:
@@ -158,6 +173,8 @@ class Watcher(Quiet):
     def after(self, step: Pass, graph: Graph, ctx: Context) -> None:
         """Keep what is known of types while the caller's nodes are there."""
         self._now.journal.after(step, graph, ctx)
+        known = self._now.copies
+        known.update((name, original_name(f)) for name, f in ctx.module.functions.items() if name not in known)
         if not ctx.report.segments:
             self._now.types.update({(n.name, v.index): v.type for n in ctx.module.main for v in n.outputs})
 

@@ -28,6 +28,8 @@ def move_plans(meta: Any, directory: Path, runtimes: Sequence[PlanAttributes]) -
         GraphDefError: a plan that is kept in a file cannot be read.
     """
     for runtime in runtimes:
+        if any(node.op in runtime.ops for node in _nodes(meta)):
+            _leave_note(directory, runtime.ops)
         plans = dict(_moved(meta, directory, runtime))
         if plans:
             _register(meta, plans, runtime.register)
@@ -49,6 +51,31 @@ def _moved(meta: Any, directory: Path, runtime: PlanAttributes) -> Iterator[tupl
         node.attr[runtime.digest].s = digest.encode()
         node.attr[runtime.path].s = f"assets/{name}".encode()
         yield digest, name
+
+
+def _leave_note(directory: Path, ops: Sequence[str]) -> None:
+    """What a person needs to know who finds the model and not who made it."""
+    write_atomically(directory / NOTE, _NOTE.format(ops=" or ".join(ops)).encode())
+
+
+NOTE = "assets.extra/README.md"
+"""In the folder that a SavedModel keeps for files which are not of the graph."""
+_NOTE = """# This model has engines of tfgraphopt in it
+
+TensorFlow alone does not know the op that runs them. Loading the model without it ends with
+
+    Op type not registered '{ops}'
+
+so import the runtime first, in every process that loads the model (`import tfgraphopt` alone registers nothing):
+
+    import tensorflow as tf
+    import tfgraphopt.runtime  # pip install tfgraphopt
+
+    model = tf.saved_model.load("this directory")
+
+Where an engine cannot run, the segment of the original graph that it was made of runs in its place. The engines are in `assets/`; they are
+executable code: load models from people you trust.
+"""
 
 
 def _nodes(meta: Any) -> Iterator[Any]:

@@ -142,6 +142,12 @@ def export_function(name: str, graph: Graph, verbatim: bool) -> function_pb2.Fun
     return proto
 
 
+def original_name(graph: Graph) -> str:
+    """The name of the FunctionDef that a function was imported from, or is a changed copy of; its own where there is none."""
+    source = graph.source[0] if isinstance(graph.source, tuple) else None
+    return str(source.signature.name) if isinstance(source, function_pb2.FunctionDef) else graph.name
+
+
 def _export_signature(name: str, graph: Graph, proto: function_pb2.FunctionDef) -> None:
     signature = proto.signature
     same_args = [a.name for a in signature.input_arg] == [v.name_hint for v in graph.inputs]

@@ -132,10 +132,11 @@ def _timings(explanation: Explanation) -> list[dict[str, Any]]:
 def _view(view: View, explanation: Explanation, texts: _Texts) -> dict[str, Any]:
     nodes = view.nodes
     drawing = layered(len(nodes), view.edges, [n.constant for n in nodes])
-    verdicts = [explanation.report.verdicts.get(n.name) if view.kind != "layers" else None for n in nodes]
+    verdicts = [n.verdict for n in nodes]
     control = {(s, i) for i, n in enumerate(nodes) for s in n.control}
     return {
-        "key": view.key, "title": view.title, "kind": view.kind,
+        "key": view.key, "title": view.title, "kind": view.kind, "function": view.function,
+        "runs": {i: list(n.functions) for i, n in enumerate(nodes) if n.functions},
         "name": [n.name for n in nodes],
         "op": texts.all_of(n.op for n in nodes),
         "x": drawing.x.tolist(), "y": drawing.y.tolist(),
@@ -157,7 +158,7 @@ MOST_STEPS, MOST_NAMES = 30, 4
 
 def _histories(view: View, explanation: Explanation) -> list[Sequence[str]]:
     """What passes did to each of the caller's nodes and to what came of it, a line a pass."""
-    if view.kind != "before":
+    if view.kind != "before" or view.function:
         return [() for _ in view.nodes]
     return [_history(explanation.provenance.get(node.name, ())) for node in view.nodes]
 

@@ -182,15 +182,15 @@ function fillEngines() {
 }
 
 function fillReasons() {
-  const view = prepare(data.views[0]), groups = new Map();
-  for (let i = 0; i < view.count; i++) {
+  const groups = new Map();
+  data.views.forEach((view, v) => { if (view.kind === "before") for (let i = 0; i < view.count; i++) {
     const status = data.texts[view.status[i]];
     if (!status || status === "converted" || status === "simplified") continue;
-    const key = `${status}\u0000${data.texts[view.op[i]]}\u0000${data.texts[view.reason[i]]}`;
+    const key = `${status}\u0000${data.texts[view.op[i]]}\u0000${data.texts[view.reason[i]]}\u0000${v}`;
     (groups.get(key) || groups.set(key, []).get(key)).push(view.name[i]);
-  }
+  } });
   const weight = (status) => (["not a candidate"].includes(status) ? 0 : 1);
-  const rows = [...groups].map(([key, names]) => { const [status, op, reason] = key.split("\u0000"); return { status, op, reason, names }; })
+  const rows = [...groups].map(([key, names]) => { const [status, op, reason, v] = key.split("\u0000"); return { status, op, reason, names, view: Number(v) }; })
     .sort((a, b) => weight(b.status) - weight(a.status) || b.names.length - a.names.length);
   const most = Math.max(1, ...rows.map((r) => r.names.length));
   $("reasons").append(table([
@@ -198,7 +198,7 @@ function fillReasons() {
     { name: "op", class: "mono", cell: (r) => r.op, key: (r) => r.op },
     { name: "verdict", class: "fit", cell: (r) => [el("i", { class: "dot", style: `background:${STATUS[r.status] || GREY}` }), r.status], key: (r) => r.status },
     { name: "reason", cell: (r) => r.reason || "–", key: (r) => r.reason },
-    { name: "", class: "fit", cell: (r) => el("button", { class: "link", on: { click: () => show(0, r.names) } }, "show") },
+    { name: "", class: "fit", cell: (r) => [el("button", { class: "link", on: { click: () => show(r.view, r.names) } }, "show"), r.view ? ` in ${data.views[r.view].function}` : ""] },
   ], rows));
   if (!rows.length) $("reasons-section").remove();
 }
@@ -446,6 +446,7 @@ function fillPanel(i) {
   if (node.segment) row("engine", engineName(node.segment));
   row("converter", node.converter && `plugin ${node.converter}`);
   row("device", node.device);
+  row("runs", runBy(view, i).map(([v, name]) => el("div", {}, el("button", { class: "link mono", on: { click: () => show(v, []) } }, name))));
   row("type", node.types.map((t) => el("div", {}, el("code", {}, t))));
   if (view.kind !== "before") row("from", node.origin.slice(0, 12).map((n) => el("div", {}, prepare(data.views[0]).index.has(n) ? nodeLink(n) : n)));
   if (view.inputs[i].length) row("reads", links(view.inputs[i]));
@@ -454,6 +455,9 @@ function fillPanel(i) {
   panel.replaceChildren(el("button", { class: "close", title: "Close", on: { click: () => select(-1) } }, "×"), el("h3", { class: "mono" }, node.name), el("dl", {}, rows), ...history);
   panel.scrollTop = 0;
 }
+
+/* The functions that a node runs, as views of the same side. */
+const runBy = (view, i) => (view.runs[i] || []).map((name) => [data.views.findIndex((v) => v.kind === view.kind && v.function === name), name]).filter(([v]) => v >= 0);
 
 /* Go to a node so that it can be read, and select it. */
 function focus(i) {
@@ -486,7 +490,7 @@ function show(index, names) {
 
 function openView(index) {
   const view = prepare(data.views[index]);
-  for (const [i, button] of [...$("views").children].entries()) button.setAttribute("aria-selected", String(i === index));
+  for (const [i, button] of [...$("views").children].entries()) button.setAttribute("aria-selected", String(i === index || (index >= 2 && view.function !== "" && data.views[i].kind === view.kind)));
   $("layers").value = index >= 2 ? String(index) : "";
   $("constants").disabled = !view.small.some((s) => s);
   if (state.view === view) return;
@@ -538,7 +542,11 @@ function fillControls() {
   const labels = { before: "Original", after: "Optimised" };
   data.views.slice(0, 2).forEach((view, i) => $("views").append(el("button", { role: "tab", on: { click: () => openView(i) } }, labels[view.kind])));
   if (data.views.length > 2) {
-    $("layers").append(el("option", { value: "", disabled: true }, "layers of an engine…"), ...data.views.slice(2).map((v, i) => el("option", { value: String(i + 2) }, v.title)));
+    const groups = [["layers of an engine", (v) => v.kind === "layers"], ["functions of the original graph", (v) => v.function && v.kind === "before"],
+      ["functions of the optimised graph", (v) => v.function && v.kind === "after"]];
+    const options = (wanted) => data.views.map((v, i) => (i >= 2 && wanted(v) ? el("option", { value: String(i) }, v.title) : null)).filter(Boolean);
+    const found = groups.map(([label, wanted]) => [label, options(wanted)]).filter(([, list]) => list.length);
+    $("layers").append(el("option", { value: "", disabled: true }, "engines, functions…"), ...found.map(([label, list]) => el("optgroup", { label }, list)));
     $("layers").onchange = () => openView(Number($("layers").value));
   } else $("layers").hidden = true;
   $("colour").onchange = () => { state.colour = $("colour").value; recolour(); };
@@ -563,11 +571,14 @@ function fillSearch() {
     state.selected = -1;
     if (renderer) renderer.refresh({ skipIndexation: true });
     box.hidden = !input.value.trim();
+    const elsewhere = input.value.trim() ? data.views.map((v, index) => [v, index, v !== state.view && (v.function || index < 2) ? matching(v, input.value) : []]).filter(([, , list]) => list.length) : [];
     box.replaceChildren(el("p", {}, found.length ? plural(found.length, "node") : "nothing found"), ...found.slice(0, 60).map((i, k) =>
-      el("button", { on: { click: () => go(k) } }, el("i", { class: "dot", style: `background:${colourOf(state.view, i)};margin-top:6px` }), el("span", {}, el("div", { class: "n mono" }, state.view.name[i]), el("div", { class: "o" }, `${data.texts[state.view.op[i]]}  ${data.texts[state.view.reason[i]] || data.texts[state.view.segment[i]]}`)))));
+      el("button", { on: { click: () => go(k) } }, el("i", { class: "dot", style: `background:${colourOf(state.view, i)};margin-top:6px` }), el("span", {}, el("div", { class: "n mono" }, state.view.name[i]), el("div", { class: "o" }, `${data.texts[state.view.op[i]]}  ${data.texts[state.view.reason[i]] || data.texts[state.view.segment[i]]}`)))),
+      ...elsewhere.slice(0, 12).map(([v, index, list]) =>
+      el("button", { class: "elsewhere", on: { click: () => { box.hidden = true; show(index, list.map((i) => v.name[i])); } } }, el("span", {}, `${plural(list.length, "node")} in ${v.function ? v.title : v.title.toLowerCase()}`))));
   });
   input.addEventListener("keydown", (event) => {
-    const buttons = [...box.querySelectorAll("button")];
+    const buttons = [...box.querySelectorAll("button:not(.elsewhere)")];
     if (event.key === "Escape") { input.value = ""; box.hidden = true; state.matches = null; if (renderer) renderer.refresh({ skipIndexation: true }); input.blur(); }
     if (event.key === "Enter" && found.length) { at = (at + 1) % Math.min(found.length, buttons.length); go(at); box.hidden = false; buttons.forEach((b, k) => b.classList.toggle("on", k === at)); }
   });
