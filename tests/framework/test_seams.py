@@ -138,6 +138,11 @@ def model() -> GraphDef:
     return graph.as_graph_def()
 
 
+@pytest.mark.parametrize("package", ["tfgraphopt", *PACKAGES])
+def test_every_package_exports_its_types(package: str) -> None:
+    assert (folder_of(package) / "py.typed").exists()
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_any_plugin_can_be_taken_away(name: str, model: GraphDef) -> None:
     tables = plugins.load(block=[name])
