@@ -15,6 +15,7 @@ On a machine with other load ``--processor`` tells more: the least processor tim
 from __future__ import annotations
 
 import argparse
+import gc
 import os
 import sys
 import tempfile
@@ -130,9 +131,12 @@ def measure(
         original, empty = _session(model, model.graph_def), _hand_through(model)
         rows = []
         for batch, arrays in feeds.items():
-            calls: list[Call] = [partial(original, arrays), _openvino(model, arrays), partial(empty, arrays)]
+            alone = _openvino(model, arrays)
+            gc.collect()  # TensorFlow's Python graphs are cycles, each with the weights
+            calls: list[Call] = [partial(original, arrays), alone, partial(empty, arrays)]
             calls += [partial(f, arrays) for f in ours.values()]
             plain, theirs, nothing, *seconds = _take_turns(calls, repeats, timer)
+            del alone, calls
             checked = {p: _checked(call, arrays, original(arrays)) for p, call in ours.items()}
             errors, engines = ({p: found[i] for p, found in checked.items()} for i in (0, 1))
             rows.append(
@@ -148,6 +152,7 @@ def _sessions(
     made = {}
     for precision in precisions:
         graph_def = _optimise(model, feeds, precision, folder)
+        gc.collect()
         if graph_def is not None:
             made[precision] = _session(model, graph_def)
     return made
