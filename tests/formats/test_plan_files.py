@@ -134,7 +134,7 @@ def test_plans_that_were_too_large_for_the_graph_come_along(tmp_path: Path) -> N
 def test_weights_that_are_too_large_for_a_graph_are_read_from_the_variables(
     engine: str, everything: Path, optimised: Path, tmp_path: Path
 ) -> None:
-    """With the limit at 0 bytes; at 2 GB nothing else is different. The bodies of nodes without a plan run, with those weights."""
+    """With the limit at 0 bytes. The bodies of nodes without a plan run, with those weights."""
     path = tgo.optimize(everything, engine=engine, max_batch_size=4, max_embedded_bytes=0).save(tmp_path / "out")
     weights = numbers(WIDTH, WIDTH).tobytes()
     assert weights in (optimised / "saved_model.pb").read_bytes()

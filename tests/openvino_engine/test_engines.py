@@ -31,6 +31,19 @@ def net() -> tuple[Any, tgo.Result]:
     return graph_def, optimised(graph_def, OUTPUTS, input_shapes=RANGES)
 
 
+def test_an_input_may_be_a_scalar() -> None:
+    with tf.Graph().as_default() as graph:
+        x = tf.compat.v1.placeholder(tf.float32, [None, 4], name="x")
+        scale = tf.compat.v1.placeholder(tf.float32, [], name="scale")
+        tf.nn.relu(x * scale - 1.0, name="y")
+    graph_def = graph.as_graph_def()
+    result = optimised(graph_def, ["y"], max_batch_size=4)
+    feeds = {"x": np.arange(12, dtype=np.float32).reshape(3, 4), "scale": np.float32(0.5)}
+    ((expected, made),) = both(graph_def, result, feeds, ["y"])
+    assert_close(expected, made)
+    assert tfgraphopt.runtime.counters()[ENGINE].engine_runs == 1
+
+
 @pytest.mark.parametrize(("batch", "size"), [(1, 12), (4, 20), (8, 32), (3, 17), (7, 31)])
 def test_results_are_tensorflows_for_every_shape_in_the_range(
     net: tuple[Any, tgo.Result], batch: int, size: int

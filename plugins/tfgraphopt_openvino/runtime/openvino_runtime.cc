@@ -132,6 +132,7 @@ class Engine {
     const auto release = [&](void*) { for (auto& shape : wanted) host->ov.ov_partial_shape_free(&shape); };
     std::unique_ptr<void, decltype(release)> guard(this, release);
     for (size_t i = 0; i < shapes.size(); ++i) {
+      if (shapes[i].empty()) continue;  // a scalar has one shape, and OpenVINO's C interface cannot make it
       std::vector<ov_dimension_t> dims;
       for (const Range& range : shapes[i]) dims.push_back({range.min, range.max});
       wanted.emplace_back();
@@ -140,6 +141,7 @@ class Engine {
       Check(made, "make a shape");
       ports.push_back(i);
     }
+    if (ports.empty()) return;
     Check(host->ov.ov_model_reshape_by_port_indexes(model_.get(), ports.data(), wanted.data(), ports.size()), "infer shapes");
   }
 
