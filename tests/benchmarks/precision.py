@@ -3,8 +3,9 @@
 ``python -m benchmarks.precision [MODEL ...] [--precision fp16]`` with ``tests`` and ``plugins`` on the path. Engines are built by
 the real TensorRT for RTX; errors are those of the output furthest off against TensorFlow in float32, predicted by the meaning of
 the layers in the planned precision: by the rules alone, with measured ranges, and "naive", where every layer that exists in the
-low precision is in it. The encoder is a small transformer of plain ops with random weights (4 layers, hidden size 256): the zoo
-has no pretrained BERT. Overflowing is a layer normalisation of large numbers beside a softmax over logits beyond 65504.
+low precision is in it. The encoder is a small transformer of plain ops with random weights (4 layers, hidden size 256); BERT has
+base size, sequences of 64 tokens, and random weights too: the zoo has no pretrained one. Overflowing is a layer normalisation of
+large numbers beside a softmax over logits beyond 65504.
 """
 
 from __future__ import annotations
@@ -26,9 +27,9 @@ from rich.table import Table
 import tfgraphopt as tgo
 from tfgraphopt import plugins
 from tfgraphopt.verification import Errors, VerifyRequest
-from zoo import keras_models, pretrained
+from zoo import keras_models, pretrained, transformers
 
-MODELS = ("ResNet50", "MobileNetV2", "EfficientNetB0", "ONet", "BasicPitch", "Encoder", "Overflowing")
+MODELS = ("ResNet50", "MobileNetV2", "EfficientNetB0", "ONet", "BasicPitch", "Encoder", "BERT", "Overflowing")
 BATCH = 4
 
 
@@ -40,6 +41,13 @@ class Job:
     graph_def: Any
     outputs: tuple[str, ...]
     feeds: Mapping[str, Any]
+    shapes: Mapping[str, tgo.ShapeRange] | None = None
+
+    def config(self, precision: str, options: Mapping[str, Any]) -> tgo.Config:
+        """What to optimise with."""
+        return tgo.Config(
+            precision=precision, max_batch_size=BATCH, input_shapes=self.shapes or {}, options={"precision": options}
+        )  # fmt: skip
 
 
 def job(name: str) -> Job:
@@ -50,6 +58,10 @@ def job(name: str) -> Job:
         return Job(
             name, *encoder.overflowing(), {"x": np.random.default_rng(1).normal(size=(2, 64)).astype(np.float32)}
         )
+    if name in transformers.NAMES:
+        built = transformers.build(name, transformers.BASE)
+        shapes = {node.name: tgo.ShapeRange((1, 16), (2, 64), (4, 128)) for node in built.inputs}
+        return Job(name, built.graph_def, tuple(built.outputs), transformers.feeds(built, length=64), shapes)
     model = pretrained.build(name) if name in pretrained.NAMES else keras_models.build(name)
     return Job(name, model.graph_def, tuple(model.outputs), model.feeds(2))
 
@@ -107,15 +119,14 @@ def _shown(errors: Errors) -> str:
 
 
 def _report(job: Job, precision: str, tables: plugins.Tables) -> Any:
-    config = tgo.Config(precision=precision, max_batch_size=BATCH)
-    return tgo.optimize_graph_def(job.graph_def, job.outputs, config, tables=tables).report
+    return tgo.optimize_graph_def(job.graph_def, job.outputs, job.config(precision, {}), tables=tables).report
 
 
 def _worst(
     job: Job, precision: str, tables: plugins.Tables, options: Mapping[str, Any], *, measure: bool = False
 ) -> Errors:
     """The errors of the output that is furthest off."""
-    config = tgo.Config(precision=precision, max_batch_size=BATCH, options={"precision": options})
+    config = job.config(precision, options)
     request = VerifyRequest(job.graph_def, job.outputs, config, tables, job.feeds, measure=measure)
     (found,) = tables.call("tfgraphopt_verify", {"request": request})
     return max(found.outputs.values(), key=lambda e: e.max_rel)

@@ -119,6 +119,10 @@ def test_an_illegal_node_name_is_found() -> None:
     assert "its name is not legal" in graph_violations(graph)[0]
 
 
+def _another(dtype: DType) -> DType:
+    return DType.HALF if dtype is DType.STRING else DType.STRING
+
+
 FIELDS: dict[str, Callable[[Node], object]] = {
     "inputs": lambda n: setattr(n, "inputs", n.inputs[:-1]),
     "input of another graph": lambda n: _set_inputs(n, *n.inputs[:-1], _foreign().output),
@@ -133,7 +137,7 @@ FIELDS: dict[str, Callable[[Node], object]] = {
     "control": lambda n: setattr(n, "control", (*n.control, _foreign())),
     "producer of a result": lambda n: setattr(n.outputs[0], "producer", None),
     "index of a result": lambda n: setattr(n.outputs[0], "index", 7),
-    "element type of a result": lambda n: setattr(n.outputs[0], "type", TensorType(DType.STRING)),
+    "element type of a result": lambda n: setattr(n.outputs[0], "type", TensorType(_another(n.outputs[0].dtype))),
     "outputs of the graph": lambda n: setattr(n.graph, "outputs", (*n.graph.outputs, _foreign().output)),
     "names of the outputs": lambda n: setattr(n.graph, "output_names", (*n.graph.output_names, "more")),
 }
