@@ -122,18 +122,18 @@ def _feeds(model: FrozenModel) -> Mapping[str, Any]:
     return transformers.feeds(model, length=64) if model.name in transformers.NAMES else model.feeds(2)
 
 
-def _model(name: str, *, measured: bool) -> FrozenModel:
+def _model(name: str, *, measured: bool, pixels: int | None) -> FrozenModel:
     if name in transformers.NAMES:
         return transformers.build(name, transformers.BASE)
-    return keras_models.build(name) if measured else keras_models.build_unmeasured(name)
+    return keras_models.build(name) if measured else keras_models.build_unmeasured(name, pixels=pixels)
 
 
-def rows(names: Iterable[str], engine: str, *, with_error: bool) -> Iterator[str]:
+def rows(names: Iterable[str], engine: str, *, with_error: bool, pixels: int | None = None) -> Iterator[str]:
     """The lines of the table, as they are found."""
     yield "| " + " | ".join(HEAD) + " |"
     yield "| --- " * len(HEAD) + "|"
     for name in names:
-        yield str(measure(_model(name, measured=with_error), engine, with_error=with_error))
+        yield str(measure(_model(name, measured=with_error, pixels=pixels), engine, with_error=with_error))
         gc.collect()
 
 
@@ -143,8 +143,10 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("models", nargs="*", help="names from zoo.keras_models.NAMES")
     parser.add_argument("--engine", default="tensorrt", help="none: look at the lowered bodies without building")
     parser.add_argument("--no-error", action="store_true", help="do not run the bodies' meaning in TensorFlow")
+    parser.add_argument("--pixels", type=int, help="edge of the images, with --no-error")
     options = parser.parse_args(arguments)
-    for line in rows(options.models or keras_models.NAMES, options.engine, with_error=not options.no_error):
+    names, measured = options.models or keras_models.NAMES, not options.no_error
+    for line in rows(names, options.engine, with_error=measured, pixels=options.pixels):
         print(line, flush=True)
 
 

@@ -2,7 +2,8 @@
 
     python -m benchmarks.onnx_route ResNet50 VGG16      (from tests/; the seven of docs/plugins/layout.md without arguments)
 
-Needs ``pip install tf2onnx==1.17.0``. The network is parsed, not built.
+Needs ``pip install tf2onnx==1.17.0``. The network is parsed, not built. ``--pixels 64`` takes images of another size, and dense layers that
+follow from it: the exporter needs more than 20 GB for those of VGG16 as it is.
 """
 
 from __future__ import annotations
@@ -49,18 +50,20 @@ def row(model: FrozenModel) -> str:
     return f"| {model.name} | {network.num_layers} | {real_transposes(trt, network)} | {seconds:.0f} |"
 
 
-def rows(names: Sequence[str]) -> Iterator[str]:
+def rows(names: Sequence[str], pixels: int | None) -> Iterator[str]:
     """The lines of the table, as they are found."""
     yield from ("| model | layers | transposes | export s |", "| --- | --- | --- | --- |")
     for name in names:
-        yield row(keras_models.build(name))
+        yield row(keras_models.build(name) if pixels is None else keras_models.build_unmeasured(name, pixels=pixels))
 
 
 def main(arguments: Sequence[str]) -> None:
     """Measure the named models, one line each."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("models", nargs="*", default=MODELS, help="names from zoo.keras_models.NAMES")
-    for line in rows(parser.parse_args(arguments).models):
+    parser.add_argument("--pixels", type=int, help="edge of the images")
+    options = parser.parse_args(arguments)
+    for line in rows(options.models, options.pixels):
         print(line, flush=True)
 
 

@@ -74,14 +74,18 @@ def build_here(name: str, seed: int) -> FrozenModel:
     return freeze(model, name, outputs=("predictions",), feed=FEED_OF[name], sample=sample)
 
 
-def build_unmeasured(name: str, seed: int = 0) -> FrozenModel:
-    """The same graph in this process with parameters that nothing was measured for: quick, for graphs and engines only."""
+def build_unmeasured(name: str, seed: int = 0, pixels: int | None = None) -> FrozenModel:
+    """The same graph in this process with parameters that nothing was measured for: quick, for graphs and engines only.
+
+    ``pixels``: edge of its images, where not the usual ones.
+    """
     import keras
 
     from zoo.randomise import scatter
 
     keras.utils.set_random_seed(seed)
-    model: Any = getattr(keras.applications, name)(weights=None)
+    shape = None if pixels is None else (pixels, pixels, 3)
+    model: Any = getattr(keras.applications, name)(weights=None, input_shape=shape)
     sample = tuple(_UNKNOWN_SIZE for size in model.inputs[0].shape[1:] if size is None)
     scatter(model, seed)
     return freeze(model, name, outputs=("predictions",), feed=FEED_OF[name], sample=sample)
