@@ -69,6 +69,18 @@ def test_recording_exactly_what_python_computes(calibration: Any) -> None:
     assert statistics_of(calibration).tensors["x"] == TensorStatistics.of(special)
 
 
+def test_a_large_tensor_is_counted_in_parts_and_adds_up(calibration: Any) -> None:
+    """In as many parts as TensorFlow has threads for, of different exponents, one of them all zero."""
+    large = batch(900) * np.geomspace(1e-6, 1e6, 900, dtype=np.float32)[:, None, None, None]
+    large[:200] = 0.0
+    large[500, 0, 0, :2] = np.nan, np.inf
+    small = batch()
+    for x in (large, small):
+        in_session(calibration, ["y"], {"x": x})
+    expected = TensorStatistics.of(large).merge(TensorStatistics.of(small))
+    assert statistics_of(calibration).tensors["x"] == expected
+
+
 def test_nan_and_infinity_are_counted_and_named(calibration: Any) -> None:
     bad = batch()
     bad[0, 0, 0, :3] = np.nan, np.inf, -np.inf

@@ -9,6 +9,9 @@
 #define NDEBUG
 #endif
 
+#include <algorithm>
+#include <memory>
+#include <mutex>
 #include <sstream>
 #include <string>
 #include <unordered_map>
@@ -24,6 +27,7 @@
 #include "tensorflow/core/graph/graph.h"
 #include "tensorflow/core/graph/node_builder.h"
 #include "tensorflow/core/util/device_name_utils.h"
+#include "tensorflow/core/util/work_sharder.h"
 
 namespace tfgraphopt {
 namespace {
@@ -37,6 +41,7 @@ using tensorflow::OpKernelContext;
 
 constexpr char kMarker[] = "TfgraphoptCalibration";
 constexpr char kRecord[] = "TfgraphoptRecord";
+constexpr int64_t kCost = 2;  // cycles a number; TensorFlow then makes parts of many thousand, and each part has tables of its own
 
 REGISTER_OP("TfgraphoptCalibration")
     .Attr("calibration: string")
@@ -77,27 +82,38 @@ class RecordOp : public OpKernel {
 
   void Compute(OpKernelContext* context) override {
     const tensorflow::Tensor& x = context->input(0);
-    std::lock_guard<std::mutex> lock(watched_->mutex);
-    if (x.dtype() == tensorflow::DT_FLOAT) {
-      watched_->statistics.Observe(x.flat<float>().data(), x.NumElements());
-    } else {
-      Convert(x);
-    }
+    if (x.dtype() == tensorflow::DT_FLOAT) Observe(context, x.flat<float>().data(), x.NumElements());
+    if (x.dtype() == tensorflow::DT_HALF) ConvertFrom<Eigen::half>(context, x);
+    if (x.dtype() == tensorflow::DT_BFLOAT16) ConvertFrom<Eigen::bfloat16>(context, x);
+    if (x.dtype() == tensorflow::DT_DOUBLE) ConvertFrom<double>(context, x);
   }
 
  private:
   template <typename T>
-  void ConvertFrom(const tensorflow::Tensor& x) {
+  void ConvertFrom(OpKernelContext* context, const tensorflow::Tensor& x) {
     auto values = x.flat<T>();
     std::vector<float> wide(values.size());
     for (int64_t i = 0; i < values.size(); ++i) wide[i] = static_cast<float>(values(i));
-    watched_->statistics.Observe(wide.data(), values.size());
+    Observe(context, wide.data(), values.size());
   }
 
-  void Convert(const tensorflow::Tensor& x) {
-    if (x.dtype() == tensorflow::DT_HALF) ConvertFrom<Eigen::half>(x);
-    if (x.dtype() == tensorflow::DT_BFLOAT16) ConvertFrom<Eigen::bfloat16>(x);
-    if (x.dtype() == tensorflow::DT_DOUBLE) ConvertFrom<double>(x);
+  // Counts in the threads that kernels compute in: a thread of its own would take a core from a kernel that waits for all of its parts.
+  void Observe(OpKernelContext* context, const float* data, int64_t size) {
+    std::mutex mutex;
+    float amax = 0;
+    auto whole = std::make_unique<TensorStatistics>();
+    const auto count = [&](int64_t begin, int64_t end) {
+      auto part = std::make_unique<TensorStatistics>();
+      const float largest = part->Count(data + begin, end - begin);
+      std::lock_guard<std::mutex> lock(mutex);
+      amax = std::max(amax, largest);
+      whole->Merge(*part);
+    };
+    const auto& threads = *context->device()->tensorflow_cpu_worker_threads();
+    tensorflow::Shard(threads.num_threads, threads.workers, size, kCost, count);
+    std::lock_guard<std::mutex> lock(watched_->mutex);
+    watched_->statistics.Merge(*whole);
+    watched_->statistics.EndBatch(amax);
   }
 
   std::shared_ptr<Watched> watched_;

@@ -87,13 +87,25 @@ void TensorStatistics::Widen(int wanted) {
   }
 }
 
-void TensorStatistics::Observe(const float* data, int64_t size) {
+float TensorStatistics::Count(const float* data, int64_t size) {
   Counter counter(this);
   float amax = 0;
   for (int64_t start = 0; start < size; start += kChunk) {
     const int64_t left = size - start;
     amax = std::max(amax, counter.Add(data + start, static_cast<int32_t>(std::min(kChunk, left)), left));
   }
+  return amax;
+}
+
+void TensorStatistics::Merge(const TensorStatistics& part) {
+  count += part.count, zeros += part.zeros, nans += part.nans, infinities += part.infinities;
+  min = std::min(min, part.min), max = std::max(max, part.max);
+  if (part.has_histogram) Widen(has_histogram ? std::max(exponent, part.exponent) : part.exponent);
+  const int finer = part.has_histogram ? exponent - part.exponent : 0;
+  for (int i = 0; i < kBins; ++i) bins[finer < kBinBits ? i >> finer : 0] += part.bins[i];
+}
+
+void TensorStatistics::EndBatch(float amax) {
   ++batches;
   if (amax == 0) return;
   int power;

@@ -26,7 +26,12 @@ struct TensorStatistics {
   std::map<int, int64_t> peaks;       // sum of mantissas of the batches' largest magnitudes, by exponent
 
   TensorStatistics();
-  void Observe(const float* data, int64_t size);
+  // Counts a part of a batch; gives the largest finite magnitude of it.
+  float Count(const float* data, int64_t size);
+  // Adds what was counted elsewhere of the same batch.
+  void Merge(const TensorStatistics& part);
+  // Ends a batch, whose largest finite magnitude is `amax`.
+  void EndBatch(float amax);
 
  private:
   // Counts one batch into small tables that stay in the first cache: two, so that equal neighbours need not wait for each other.
