@@ -160,10 +160,8 @@ def matrix_diag_v3(
 ) -> Value:  # fmt: skip
     """Matrices with given diagonals, in any alignment; also of unknown size."""
     rows, columns = b.results[0].shape.known()[-2:]
-    if diagonal.shape.known()[-1] is None and (rows, columns) != (
-        None,
-        None,
-    ):  # its shape function takes unknown for -1
+    unknown = rows is None and columns is None
+    if diagonal.shape.known()[-1] is None and not unknown:  # its shape function takes unknown for -1
         raise Unsupported(f"TensorFlow itself takes its matrices of unknown size to be {rows} x {columns}")
     if rows is not None and columns is not None:
         return _from_diagonals(b, diagonal, k, align, (rows, columns), padding_value)

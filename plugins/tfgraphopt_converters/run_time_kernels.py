@@ -36,7 +36,7 @@ def _cubic(near: Sequence[float], far: Sequence[float]) -> Kernel:
 def _lanczos(radius: float) -> Kernel:
     def kernel(b: LayerBuilder, x: Value) -> Value:
         safe = b.elementwise(x, b.scalar(1e-3, x), "max")
-        angle = b.elementwise(safe, b.scalar(math.pi, x), "prod")
+        angle = _scaled(b, safe, math.pi)
         product = b.elementwise(b.unary(angle, "sin"), b.unary(_scaled(b, angle, 1 / radius), "sin"), "prod")
         value = b.elementwise(_scaled(b, product, radius), b.elementwise(angle, angle, "prod"), "div")
         value = b.select(b.elementwise(x, b.scalar(radius, x), "greater"), b.scalar(0, x), value)

@@ -27,11 +27,16 @@ def _scale(b: LayerBuilder, old: Size, new: Size, align: bool) -> Value:
     return b.elementwise(_float(b, sizes.subtract(b, old, less)), _float(b, steps), "div")
 
 
-def nearest(b: LayerBuilder, old: Size, new: Size, align: bool, half: bool) -> Value:
-    """The operand's element for each of the result's, as int32[new]."""
+def _positions(b: LayerBuilder, old: Size, new: Size, align: bool, half: bool) -> Value:
+    """Where each of the result's elements lies in the operand, from its edge (``half``) or its first element on, as float32[new]."""
     numbers = sizes.iota(b, new, DType.FLOAT)
     numbers = b.elementwise(numbers, _number(b, 0.5), "sum") if half else numbers
-    at = b.elementwise(numbers, _scale(b, old, new, align), "prod")
+    return b.elementwise(numbers, _scale(b, old, new, align), "prod")
+
+
+def nearest(b: LayerBuilder, old: Size, new: Size, align: bool, half: bool) -> Value:
+    """The operand's element for each of the result's, as int32[new]."""
+    at = _positions(b, old, new, align, half)
     low = b.unary(at, "floor")
     if align:
         up = b.unary(b.elementwise(b.elementwise(at, low, "sub"), _number(b, 0.5), "less"), "not")
@@ -41,9 +46,7 @@ def nearest(b: LayerBuilder, old: Size, new: Size, align: bool, half: bool) -> V
 
 def cubic(b: LayerBuilder, old: Size, new: Size, align: bool, half: bool) -> tuple[Value, Value]:
     """The four elements that count for each of the result's, int32[new, 4], and their weights, float32[new, 4]."""
-    numbers = sizes.iota(b, new, DType.FLOAT)
-    numbers = b.elementwise(numbers, _number(b, 0.5), "sum") if half else numbers
-    at = b.elementwise(numbers, _scale(b, old, new, align), "prod")
+    at = _positions(b, old, new, align, half)
     at = b.elementwise(at, _number(b, 0.5), "sub") if half else at
     low = b.unary(at, "floor")
     step = b.unary(b.elementwise(b.elementwise(at, low, "sub"), _number(b, STEPS), "prod"), "round")

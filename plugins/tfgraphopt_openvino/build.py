@@ -18,7 +18,6 @@ from tfgraphopt.config import Config
 from tfgraphopt.errors import ConfigError, EngineBuildFailed
 from tfgraphopt.ir import Graph, Node
 from tfgraphopt.passes import Context, Pass
-from tfgraphopt.report import SegmentReport
 from tfgraphopt_openvino.mapping import LAYERS_HOOK, OpenVinoLayer
 from tfgraphopt_openvino.model import build_model
 from tfgraphopt_openvino.openvino_api import OpenVino, load
@@ -28,7 +27,7 @@ from tfgraphopt_openvino.worth import LEAST, NotWorthIt, objection
 from tfgraphopt_trt.build_options import BuildResult
 from tfgraphopt_trt.engine_cache import EngineCache, cache_of
 from tfgraphopt_trt.engine_kinds import builds
-from tfgraphopt_trt.engine_nodes import embed, lowered_calls, profiles_of, put_back, set_plan
+from tfgraphopt_trt.engine_nodes import embed, lowered_calls, profiles_of, put_back, record_built, set_plan
 from tfgraphopt_trt.lower import LOWERED
 
 NAME = "openvino"
@@ -99,7 +98,7 @@ def _build(call: Node, ctx: Context, factory: _Factory) -> None:
         put_back(call, ctx, str(error))
         return
     set_plan(call, result.plan, result.sha256)
-    _record(ctx.report.segments[call.name], result)
+    record_built(ctx.report.segments[call.name], result)
 
 
 @attrs.frozen(slots=True)
@@ -178,10 +177,3 @@ def _check_outputs(model: Any, body: Graph) -> None:
             raise EngineBuildFailed(
                 f"the shape of %{value.name} depends on the data", why=f"OpenVINO infers {output.get_partial_shape()}"
             )
-
-
-def _record(segment: SegmentReport, result: BuildResult) -> None:
-    segment.status, segment.engine = "built", f"{result.flavour} {result.version}"
-    segment.layers, segment.transposes = dict(result.layers), result.transposes
-    segment.engine_bytes, segment.engine_digest = len(result.plan), result.sha256
-    segment.build_seconds, segment.cached = result.seconds, result.cached

@@ -15,7 +15,9 @@ from tfgraphopt.files import write_atomically
 from tfgraphopt.ir import ArgDef, AttrDef, FuncRef, Node, OpDef, Tensor
 from tfgraphopt.passes import Context
 from tfgraphopt.regions import inline
+from tfgraphopt.report import SegmentReport
 from tfgraphopt.runtimes import PlanAttributes
+from tfgraphopt_trt.build_options import BuildResult
 from tfgraphopt_trt.profiles import Profile
 
 PROFILES = "trt.profiles"
@@ -101,6 +103,14 @@ def set_plan(call: Node, plan: bytes, digest: str, host_inputs: Iterable[int] = 
     on_host = tuple(sorted(host_inputs))
     if on_host:
         call.set_attr(HOST_INPUTS, on_host)
+
+
+def record_built(segment: SegmentReport, result: BuildResult) -> None:
+    """Let the report say of a segment what every kind of engine knows of its build."""
+    segment.status, segment.engine = "built", f"{result.flavour} {result.version}"
+    segment.layers, segment.transposes = dict(result.layers), result.transposes
+    segment.engine_bytes, segment.engine_digest = len(result.plan), result.sha256
+    segment.build_seconds, segment.cached = result.seconds, result.cached
 
 
 def put_back(call: Node, ctx: Context, reason: str, status: str = "build failed") -> None:

@@ -17,7 +17,7 @@ from tfgraphopt_trt.build import BuilderProcess, BuildOptions, BuildResult
 from tfgraphopt_trt.culprits import Search, locate
 from tfgraphopt_trt.engine_cache import EngineCache, cache_key, cache_of
 from tfgraphopt_trt.engine_kinds import builds, this_gpu
-from tfgraphopt_trt.engine_nodes import embed, lowered_calls, profiles_of, put_back, set_plan
+from tfgraphopt_trt.engine_nodes import embed, lowered_calls, profiles_of, put_back, record_built, set_plan
 from tfgraphopt_trt.failed_builds import recall, remember
 from tfgraphopt_trt.layerdef import LayerDef
 from tfgraphopt_trt.lower import LOWERED
@@ -157,10 +157,7 @@ def _options(config: Config) -> BuildOptions:
 
 
 def _record(segment: SegmentReport, result: BuildResult) -> None:
-    segment.status, segment.engine = "built", f"{result.flavour} {result.version}"
-    segment.layers, segment.transposes = dict(result.layers), result.transposes
-    segment.engine_bytes, segment.engine_digest = len(result.plan), result.sha256
-    segment.build_seconds, segment.cached = result.seconds, result.cached
+    record_built(segment, result)
     segment.details.update(
         shape_inputs=list(result.shape_inputs),
         activation_bytes=result.activation_bytes, peak_bytes=result.peak_bytes, warnings=list(result.warnings),

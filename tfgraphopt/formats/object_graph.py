@@ -101,10 +101,11 @@ class ObjectGraph:
 
     def callers(self, function: str) -> list[str]:
         """``function`` and those that do nothing but call it, or one another."""
+        calls = {name: _only_call(f) for name, f in self.library.items()}
+        called = {name: call.attr["f"].func.name for name, call in calls.items() if call is not None}
         found = [function]
         for name in found:
-            calls = {n: _only_call(f) for n, f in self.library.items() if n not in found}
-            found += [n for n, call in calls.items() if call is not None and call.attr["f"].func.name == name]
+            found += [caller for caller, callee in called.items() if callee == name and caller not in found]
         return found
 
     def bound_kinds(self, function: str) -> set[str]:

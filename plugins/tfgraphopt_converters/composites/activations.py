@@ -143,20 +143,28 @@ def _clipped(op: PatternOps, x: Any) -> Any:
 
 
 @attrs.frozen(slots=True)
-class HardSigmoidFromDivision(Pattern):
-    """relu6(x + 3) / 6 is the hard sigmoid. Howard et al., arXiv:1905.02244."""
+class _Hard(Pattern):
+    """One of the two, of ``x``. Howard et al., arXiv:1905.02244."""
+
+    host: ClassVar[str] = HOST
+    made: ClassVar[str]
+
+    def rewrite(self, op: Draft, m: Match) -> Any:
+        """The op that is made."""
+        unchanged_shape(m, m.x)
+        return op[self.made](m.x, like=m.root.output)
+
+
+@attrs.frozen(slots=True)
+class HardSigmoidFromDivision(_Hard):
+    """relu6(x + 3) / 6 is the hard sigmoid."""
 
     name: ClassVar[str] = "hard-sigmoid-from-division"
-    host: ClassVar[str] = HOST
+    made: ClassVar[str] = HARD_SIGMOID
 
     def pattern(self, op: PatternOps, x: Value) -> Any:
         """A Relu6 divided by 6."""
         return op.RealDiv(_clipped(op, x), 6, T=FLOATS)
-
-    def rewrite(self, op: Draft, m: Match) -> Any:
-        """The hard sigmoid."""
-        unchanged_shape(m, m.x)
-        return op[HARD_SIGMOID](m.x, like=m.root.output)
 
 
 @attrs.frozen(slots=True)
@@ -171,20 +179,15 @@ class HardSigmoidFromProduct(HardSigmoidFromDivision):
 
 
 @attrs.frozen(slots=True)
-class HardSwishFromHardSigmoid(Pattern):
+class HardSwishFromHardSigmoid(_Hard):
     """x times the hard sigmoid of x is HardSwish."""
 
     name: ClassVar[str] = "hard-swish-from-hard-sigmoid"
-    host: ClassVar[str] = HOST
+    made: ClassVar[str] = HARD_SWISH
 
     def pattern(self, op: PatternOps, x: Value) -> Any:
         """A product with the gate."""
         return op.Mul(x, op[HARD_SIGMOID](x))
-
-    def rewrite(self, op: Draft, m: Match) -> Any:
-        """HardSwish."""
-        unchanged_shape(m, m.x)
-        return op[HARD_SWISH](m.x, like=m.root.output)
 
 
 @attrs.frozen(slots=True)
