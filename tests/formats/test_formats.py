@@ -24,6 +24,7 @@ from formats.models import (
     tf1_graph,
 )  # fmt: skip
 from google.protobuf import text_format
+from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
 import tfgraphopt as tgo
 import tfgraphopt.runtime
@@ -218,6 +219,23 @@ def test_a_function_with_a_flat_result_becomes_a_signature(tmp_path: Path) -> No
     x = tf.constant(images())
     equal(loaded.signatures["serving_default"](x), model.embed(x))
     assert engines(path) == ["TRTEngineOp_000_000"]
+
+
+def test_a_function_around_a_frozen_graph_with_a_custom_gradient() -> None:
+    """TensorFlow itself refuses to save such a gradient: it holds a tensor of the graph that was frozen."""
+    weights = tf.Variable(numbers(WIDTH, WIDTH))
+    swish = tf.function(lambda x: tf.nn.silu(tf.matmul(x, weights)))
+    traced = swish.get_concrete_function(tf.TensorSpec([None, WIDTH], tf.float32, name="x"))
+    frozen = convert_variables_to_constants_v2(traced)
+    graph_def = frozen.graph.as_graph_def()
+    assert any("_gradient_op_type" in node.attr for node in graph_def.node)
+    imported = tf.compat.v1.wrap_function(lambda: tf.graph_util.import_graph_def(graph_def, name=""), [])
+    pruned = imported.prune("x:0", frozen.outputs[0].name)
+    given = tf.function(lambda x: pruned(x), autograph=False).get_concrete_function(tf.TensorSpec([None, WIDTH]))
+    result = optimise(given)
+    assert result.is_converted
+    x = tf.constant(numbers(2, WIDTH))
+    equal(result.function(x), swish(x))
 
 
 def test_a_function_without_a_trace_says_what_to_pass() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import inspect
 import io
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -89,9 +90,23 @@ def save_function(function: Any, directory: Path) -> None:
     module.held = list(_variables(function))  # keeps what the function captures tracked
     signature = _signature_of(function)
     try:
-        tf.saved_model.save(module, str(directory), signatures=signature)
+        _save(module, signature, directory)
     except (ValueError, TypeError, AssertionError, tf.errors.OpError) as error:
         raise GraphDefError("the function cannot be saved", why=str(error)) from error
+
+
+def _save(module: Any, signature: Any, directory: Path) -> None:
+    """Save a module; without custom gradients where these hold tensors of a graph of their own, as after freezing."""
+    import tensorflow as tf
+
+    try:
+        tf.saved_model.save(module, str(directory), signatures=signature)
+    except ValueError as error:
+        if "custom gradients" not in str(error):
+            raise
+        shutil.rmtree(directory, ignore_errors=True)
+        options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
+        tf.saved_model.save(module, str(directory), signatures=signature, options=options)
 
 
 def _variables(function: Any) -> list[Any]:
