@@ -1,8 +1,13 @@
-"""tfgraphopt: TensorFlow graphs in, TensorFlow graphs with TensorRT engines out."""
+"""tfgraphopt: TensorFlow graphs in, TensorFlow graphs with TensorRT engines out.
+
+A process that imports this package and TensorFlow, in either order, loads models with engines (:mod:`tfgraphopt.registration`).
+"""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
+
+import wrapt
 
 from tfgraphopt.config import Config, ShapeRange
 from tfgraphopt.errors import TfGraphOptError
@@ -43,3 +48,7 @@ def __getattr__(name: str) -> Any:
     import importlib
 
     return getattr(importlib.import_module(_LAZY[name]), name)
+
+
+# Last, for it runs at once where TensorFlow is imported already, and may import what imports this package.
+wrapt.register_post_import_hook("tfgraphopt.registration:tensorflow_imported", "tensorflow")

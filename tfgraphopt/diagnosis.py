@@ -99,8 +99,10 @@ def check_gpu(tables: Tables) -> Iterator[Finding]:
 
 def check_compiler(tables: Tables) -> Iterator[Finding]:
     """The C++ compiler that the ops are compiled with on first use."""
-    compiled = sorted(p.stem.rpartition("-")[0] for p in native.cache_dir().glob("*.so"))
-    held = f"compiled ops in {native.cache_dir()}: {', '.join(dict.fromkeys(compiled)) or 'none yet'}"
+    import tensorflow as tf
+
+    compiled = sorted(p.name.partition("-")[0] for p in native.cache_dir().glob(f"*-{tf.__version__}-*.so"))
+    held = f"{native.cache_dir()}, for this TensorFlow: {', '.join(dict.fromkeys(compiled)) or 'none yet'}"
     try:
         tools = native.toolchain()
         yield Finding("C++ compiler", "ok", f"{tools.compiler}, {tools.compiler_version.splitlines()[0]}")

@@ -109,7 +109,12 @@ def _is_runtime(item: object) -> bool:
 @hookspec
 @contributes("engine runtimes", _is_runtime, lambda item: (item.name,))
 def tfgraphopt_runtimes() -> Iterable[EngineRuntime]:  # type: ignore[empty-body]
-    """What makes a process able to run the plugin's engine nodes; loaded by ``import tfgraphopt.runtime``."""
+    """What makes a process able to run the plugin's engine nodes.
+
+    The entry-point group ``tfgraphopt.runtimes`` names the same object under the plugin's name: a process that imports tfgraphopt and
+    TensorFlow loads it from there, without the plugin (:mod:`tfgraphopt.runtimes`); ``import tfgraphopt.runtime`` loads all of them by this
+    hook, and raises what keeps them from being loaded.
+    """
 
 
 def _is_calibration(item: object) -> bool:

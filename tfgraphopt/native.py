@@ -1,15 +1,18 @@
 """Compiles a C++ op library against the installed TensorFlow's headers once, and caches it by content.
 
 The cache directory is ``platformdirs.user_cache_dir("tfgraphopt")/native``, or ``$TFGRAPHOPT_CACHE_DIR/native``. A
-library's name carries a digest of its sources, the flags, the TensorFlow version and the compiler version, so nothing
-stale is ever loaded. Several processes may ask for one library at once: one of them compiles, under a file lock, and
-the others load what it wrote.
+library's name carries the TensorFlow version and a digest of its sources and of all that decides whether it fits this
+TensorFlow on this system (:class:`Target`), so nothing stale or foreign is ever loaded. It does not matter which compiler made it: where
+the cache holds the library, none is needed. Several processes may ask for one library at once: one of them compiles, under a file lock,
+and the others load what it wrote.
 """
 
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
+import platform
 import shutil
 import subprocess
 import sys
@@ -28,33 +31,57 @@ _COMPILED_SUFFIXES = frozenset({".cc", ".cpp", ".cxx", ".c++"})
 _COMPILERS = ("g++", "clang++", "c++")
 _OPTIMIZE = ("-O2", "-fPIC", "-fvisibility=hidden", "-w")
 _BUILD_LIMIT_SECONDS = 1800
+_PLACES = ("-I", "-L")
+_log = logging.getLogger("tfgraphopt")
 
 
 @attrs.frozen
-class Toolchain:
-    """A C++ compiler, its self-description and the flags that TensorFlow's headers and library demand."""
+class Target:
+    """What a library is compiled for: an installed TensorFlow, and the system that it runs on.
 
-    compiler: str
-    compiler_version: str
+    Attributes:
+        tensorflow_version: ``tf.__version__``.
+        build: what tells builds of one version apart: TensorFlow's git version, its compiler, and the size of its library.
+        system: the machine and the C library with its version. (A library runs with a C library as old as the one that it was linked
+            with, or newer; of another system's only the same version is taken.)
+        compile_flags: what TensorFlow's headers demand.
+        link_flags: what its library demands.
+    """
+
     tensorflow_version: str
+    build: tuple[str, ...]
+    system: tuple[str, ...]
     compile_flags: tuple[str, ...]
     link_flags: tuple[str, ...]
 
     def digest(self, sources: Sequence[Path]) -> str:
-        """Return a hex digest of everything that decides what the library contains."""
+        """Return a hex digest of everything that decides what the library contains (where TensorFlow lies does not)."""
+        flags = (flag for flag in (*self.compile_flags, *self.link_flags) if not flag.startswith(_PLACES))
         state = hashlib.sha256()
-        for text in (self.compiler_version, self.tensorflow_version, *_OPTIMIZE, *self.compile_flags, *self.link_flags):
+        for text in (self.tensorflow_version, *self.build, *self.system, *_OPTIMIZE, *flags):
             state.update(text.encode() + b"\0")
         for source in sources:
             state.update(source.name.encode() + b"\0" + hashlib.sha256(source.read_bytes()).digest())
         return state.hexdigest()[:24]
 
-    def compile_command(self, source: Path, includes: Sequence[Path], output: Path) -> list[str]:
+    def library(self, name: str, sources: Sequence[Path]) -> Path:
+        """Return where the cache keeps the library ``name`` of ``sources``."""
+        return cache_dir() / f"{name}-{self.tensorflow_version}-{self.digest(sources)}.so"
+
+
+@attrs.frozen
+class Toolchain:
+    """A C++ compiler and its self-description."""
+
+    compiler: str
+    compiler_version: str
+
+    def compile_command(self, target: Target, source: Path, includes: Sequence[Path], output: Path) -> list[str]:
         """Return the command line that compiles one source file to an object file."""
         return [
             self.compiler,
             *_OPTIMIZE,
-            *self.compile_flags,
+            *target.compile_flags,
             *(f"-I{path}" for path in includes),
             "-c",
             str(source),
@@ -62,9 +89,9 @@ class Toolchain:
             str(output),
         ]
 
-    def link_command(self, objects: Sequence[Path], output: Path) -> list[str]:
+    def link_command(self, target: Target, objects: Sequence[Path], output: Path) -> list[str]:
         """Return the command line that links object files to a shared library."""
-        return [self.compiler, "-shared", *map(str, objects), "-o", str(output), *self.link_flags, "-ldl"]
+        return [self.compiler, "-shared", *map(str, objects), "-o", str(output), *target.link_flags, "-ldl"]
 
 
 def cache_dir() -> Path:
@@ -77,22 +104,35 @@ def cache_dir() -> Path:
     return Path(platformdirs.user_cache_dir("tfgraphopt")) / "native"
 
 
+def target() -> Target:
+    """Return what a library for this process has to be compiled for."""
+    import tensorflow as tf
+
+    links = tuple(tf.sysconfig.get_link_flags())
+    libraries = [Path(tf.sysconfig.get_lib()) / flag.removeprefix("-l:") for flag in links if flag.startswith("-l:")]
+    sizes = (str(library.stat().st_size) for library in libraries)
+    return Target(
+        tf.__version__,
+        (str(tf.version.GIT_VERSION), str(tf.version.COMPILER_VERSION), *sizes),
+        (platform.machine(), *platform.libc_ver()),
+        tuple(tf.sysconfig.get_compile_flags()),
+        links,
+    )
+
+
 def toolchain() -> Toolchain:
-    """Find the C++ compiler (``$CXX`` first, then g++, clang++, c++) and TensorFlow's flags.
+    """Find the C++ compiler: ``$CXX`` first, then g++, clang++, c++.
 
     Raises:
         NativeBuildError: no compiler can be run.
     """
-    import tensorflow as tf
-
     compiler = _find_compiler()
-    return Toolchain(
-        compiler,
-        _compiler_version(compiler),
-        tf.__version__,
-        tuple(tf.sysconfig.get_compile_flags()),
-        tuple(tf.sysconfig.get_link_flags()),
-    )
+    return Toolchain(compiler, _compiler_version(compiler))
+
+
+def is_compiled(name: str, sources: Sequence[Path]) -> bool:
+    """Whether the cache holds the library that `build_op_library` would give; nothing is compiled."""
+    return target().library(name, [Path(source).resolve() for source in sources]).exists()
 
 
 def build_op_library(name: str, sources: Sequence[Path], *, include_dirs: Sequence[Path] = ()) -> Path:
@@ -105,22 +145,23 @@ def build_op_library(name: str, sources: Sequence[Path], *, include_dirs: Sequen
             their headers has to be among ``sources``.
 
     Raises:
-        NativeBuildError: no compiler, compilation failed (the compiler's output is in ``why``), or the cache cannot be
-            written.
+        NativeBuildError: the cache does not hold it, and there is no compiler, compilation failed (the compiler's output is in ``why``),
+            or the cache cannot be written.
     """
     from filelock import FileLock
 
     paths = [Path(source).resolve() for source in sources]
     _check_sources(name, paths)
-    tools = toolchain()
-    target = cache_dir() / f"{name}-{tools.digest(paths)}.so"
-    if target.exists():
-        return target
-    _make_directory(name, target.parent)
-    with FileLock(target.with_suffix(".lock")):
-        if not target.exists():
-            _compile(name, tools, paths, include_dirs, target)
-    return target
+    wanted = target()
+    library = wanted.library(name, paths)
+    if library.exists():
+        return library
+    tools = _toolchain_for(library)
+    _make_directory(name, library.parent)
+    with FileLock(library.with_suffix(".lock")):
+        if not library.exists():
+            _compile(name, tools, wanted, paths, include_dirs, library)
+    return library
 
 
 def load_op_library(name: str, sources: Sequence[Path]) -> Path:
@@ -147,6 +188,14 @@ def _load(name: str, path: Path) -> ModuleType:
             hint=f"delete the file so that it is compiled again: {path}",
         ) from error
     return library
+
+
+def _toolchain_for(library: Path) -> Toolchain:
+    try:
+        return toolchain()
+    except NativeBuildError as error:
+        hint = f"{error.hint}; or bring along what a machine of this kind has compiled, by TFGRAPHOPT_CACHE_DIR"
+        raise NativeBuildError(error.what, where=[f"{library} does not exist"], why=error.why, hint=hint) from error
 
 
 def _find_compiler() -> str:
@@ -197,23 +246,26 @@ def _make_directory(name: str, directory: Path) -> None:
         ) from error
 
 
-def _compile(name: str, tools: Toolchain, sources: Sequence[Path], include_dirs: Sequence[Path], target: Path) -> None:
-    with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{name}-") as scratch:
-        output = Path(scratch) / target.name
-        with _progress(f"compiling {name} for TensorFlow {tools.tensorflow_version} (once)"):
-            objects = _compile_objects(name, tools, sources, include_dirs, Path(scratch))
-            _run_compiler(name, tools.link_command(objects, output))
-        output.replace(target)
+def _compile(
+    name: str, tools: Toolchain, wanted: Target, sources: Sequence[Path], include_dirs: Sequence[Path], library: Path
+) -> None:
+    with tempfile.TemporaryDirectory(dir=library.parent, prefix=f".{name}-") as scratch:
+        output = Path(scratch) / library.name
+        with _progress(name, wanted.tensorflow_version, library.parent):
+            objects = _compile_objects(name, tools, wanted, sources, include_dirs, Path(scratch))
+            _run_compiler(name, tools.link_command(wanted, objects, output))
+        output.replace(library)
 
 
 def _compile_objects(
-    name: str, tools: Toolchain, sources: Sequence[Path], include_dirs: Sequence[Path], scratch: Path
+    name: str, tools: Toolchain, wanted: Target, sources: Sequence[Path], include_dirs: Sequence[Path], scratch: Path
 ) -> list[Path]:
     includes = list(dict.fromkeys([*(source.parent for source in sources), *include_dirs]))
     compiled = [source for source in sources if source.suffix in _COMPILED_SUFFIXES]
     objects = [scratch / f"{index}.o" for index in range(len(compiled))]
     commands = [
-        tools.compile_command(source, includes, output) for source, output in zip(compiled, objects, strict=True)
+        tools.compile_command(wanted, source, includes, output)
+        for source, output in zip(compiled, objects, strict=True)
     ]
     with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
         list(pool.map(lambda command: _run_compiler(name, command), commands))
@@ -235,11 +287,13 @@ def _run_compiler(name: str, command: Sequence[str]) -> None:
 
 
 @contextmanager
-def _progress(message: str) -> Iterator[None]:
+def _progress(name: str, version: str, directory: Path) -> Iterator[None]:
+    """A line in the log, for a process that stands still for a minute says why; and a live one on terminals."""
+    _log.warning("compiling %s for TensorFlow %s (up to a minute; once: it is kept in %s)", name, version, directory)
     if not sys.stderr.isatty():
         yield
         return
     from rich.console import Console
 
-    with Console(stderr=True).status(message):
+    with Console(stderr=True).status(f"compiling {name}"):
         yield

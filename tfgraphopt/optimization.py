@@ -94,7 +94,7 @@ class Result:
         """Write the optimised model as a SavedModel, engines as assets; one that is there is replaced.
 
         Everything that was not optimised is as it was: all signatures and functions, variables, assets, tables. A process that loads
-        it imports :mod:`tfgraphopt.runtime` first.
+        it imports :mod:`tfgraphopt` first.
 
         Raises:
             ConfigError: something that is no SavedModel is at ``path``, or this result is not that of a whole model.

@@ -87,7 +87,7 @@ def load(
     manager.add_hookspecs(hookspecs)
     manager.hook.tfgraphopt_addhooks.call_historic(kwargs={"pluginmanager": manager})
     loader = _Loader(manager, strict)
-    blocked = {*block, *(n for n in os.environ.get(DISABLE_VARIABLE, "").split(",") if n)}
+    blocked = {*block, *switched_off()}
     wanted = None if only is None else set(only)
     for point in sorted(entry_points(group=PROJECT), key=lambda p: p.name):
         if point.name not in blocked and (wanted is None or point.name in wanted):
@@ -96,6 +96,11 @@ def load(
         if name not in blocked:
             loader.register(PluginInfo(name), plugin)
     return loader.collect(prefer or {})
+
+
+def switched_off() -> frozenset[str]:
+    """The plugins that ``TFGRAPHOPT_DISABLE_PLUGINS`` names."""
+    return frozenset(name for name in os.environ.get(DISABLE_VARIABLE, "").split(",") if name)
 
 
 @attrs.define(slots=True)

@@ -1,7 +1,7 @@
-"""Importing this module makes this process able to run optimised graphs: ``import tfgraphopt.runtime``.
+"""What engines have done in this process; its import raises what keeps them from running.
 
-It is the one module of tfgraphopt whose import does something: it registers the engine ops of all installed plugins with
-TensorFlow, as the import of any library of custom ops does. The first time it compiles them (about a minute, then cached).
+``import tfgraphopt`` beside TensorFlow makes a process able to run optimised graphs (:mod:`tfgraphopt.registration`), and logs where
+it cannot. ``import tfgraphopt.runtime`` does the same for the engine runtimes of all plugins, and raises instead.
 """
 
 from __future__ import annotations
@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from tfgraphopt import plugins
+from tfgraphopt import plugins, registration, runtimes
 from tfgraphopt.runtimes import EngineRuntime
 
-_RUNTIMES: tuple[EngineRuntime, ...] = plugins.load().items("tfgraphopt_runtimes")
-for _runtime in _RUNTIMES:
-    _runtime.load()
+with registration.left_to_caller():
+    _RUNTIMES: tuple[EngineRuntime, ...] = plugins.load().items("tfgraphopt_runtimes")
+    for _runtime in _RUNTIMES:
+        runtimes.load(_runtime)
 
 
 def counters() -> Mapping[str, Any]:

@@ -1,11 +1,28 @@
-"""What a plugin contributes so that its engine nodes can run in a process."""
+"""What a plugin contributes so that its engine nodes can run in a process, and how a process finds it without the plugin.
+
+A distribution names the :class:`EngineRuntime` that its plugin returns from ``tfgraphopt_runtimes`` in the entry-point group
+``tfgraphopt.runtimes`` as well, under the plugin's name::
+
+    [project.entry-points."tfgraphopt.runtimes"]
+    acme = "acme_tf.engine:RUNTIME"
+
+A process that imports ``tfgraphopt`` and ``tensorflow``, in either order, loads these and no plugin. The module of the runtime is
+therefore a small one, and imports no module that may be in the middle of importing TensorFlow itself.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
 import attrs
+
+from tfgraphopt.plugins import switched_off
+
+GROUP = "tfgraphopt.runtimes"
+_loading = threading.RLock()
 
 
 @attrs.frozen(slots=True)
@@ -54,3 +71,21 @@ class EngineRuntime:
     reset: Callable[[], None]
     plans: PlanAttributes | None = None
     overrides: str = ""
+
+
+def installed() -> Iterator[EntryPoint]:
+    """The entry points of engine runtimes, by name; without those of plugins that the environment switches off."""
+    points = sorted(entry_points(group=GROUP), key=lambda point: point.name)
+    return (point for point in points if point.name not in switched_off())
+
+
+def load(runtime: EngineRuntime) -> None:
+    """Load ``runtime`` into this process; one thread at a time, and nobody while TensorFlow is being imported.
+
+    Raises:
+        NativeBuildError: its op cannot be compiled or loaded.
+    """
+    import tensorflow  # noqa: F401  (before the lock: the thread that imports TensorFlow may be waiting for the lock)
+
+    with _loading:
+        runtime.load()

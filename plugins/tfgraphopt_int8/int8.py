@@ -22,7 +22,8 @@ from tfgraphopt_int8.sites import LayerPlan, Sites, Use, find_sites, shared_scal
 from tfgraphopt_int8.sources import Sources
 from tfgraphopt_int8.weights import Form, scales_of
 from tfgraphopt_trt.engine_kinds import chosen_kind
-from tfgraphopt_trt.engine_nodes import OPS, body_of
+from tfgraphopt_trt.engine_nodes import body_of
+from tfgraphopt_trt.engine_ops import OPS
 
 RULES_HOOK = "tfgraphopt_int8_rules"
 LAYERS_HOOK = "tfgraphopt_int8_layers"

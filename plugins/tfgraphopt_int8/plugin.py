@@ -83,6 +83,6 @@ def tfgraphopt_calibrations() -> Iterable[Calibration]:
 @hookimpl
 def tfgraphopt_runtimes() -> Iterable[EngineRuntime]:
     """The ops of calibration graphs; they run no engines and count nothing."""
-    from tfgraphopt_int8 import recording
+    from tfgraphopt_int8.recording import RUNTIME
 
-    return [EngineRuntime("int8-recording", recording.load, dict, lambda: None)]
+    return [RUNTIME]

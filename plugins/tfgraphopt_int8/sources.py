@@ -14,7 +14,8 @@ import attrs
 from tfgraphopt.ir import Graph, Node, Value
 from tfgraphopt.passes import Context, Pass
 from tfgraphopt.transforms.identity import FORWARDING
-from tfgraphopt_trt.engine_nodes import OPS, body_of
+from tfgraphopt_trt.engine_nodes import body_of
+from tfgraphopt_trt.engine_ops import OPS
 
 ORIGINAL = "int8.original"
 MOVING = frozenset({"trt.transpose", "trt.reshape", "trt.squeeze", "trt.unsqueeze", "trt.identity"})

@@ -20,7 +20,7 @@ from tfgraphopt.ir import Graph, Node
 from tfgraphopt.passes import Context, Pass
 from tfgraphopt_openvino.mapping import LAYERS_HOOK, OpenVinoLayer
 from tfgraphopt_openvino.model import build_model
-from tfgraphopt_openvino.openvino_api import OpenVino, load
+from tfgraphopt_openvino.openvino_api import NAME, OpenVino, load
 from tfgraphopt_openvino.plan import Variant, pack, variants
 from tfgraphopt_openvino.plan_key import PlanKeys, writers
 from tfgraphopt_openvino.worth import LEAST, NotWorthIt, objection
@@ -30,7 +30,6 @@ from tfgraphopt_trt.engine_kinds import builds
 from tfgraphopt_trt.engine_nodes import embed, lowered_calls, profiles_of, put_back, record_built, set_plan
 from tfgraphopt_trt.lower import LOWERED
 
-NAME = "openvino"
 _PRECISION_HINTS: Mapping[str, str] = {"fp16": "f16", "bf16": "bf16"}
 
 

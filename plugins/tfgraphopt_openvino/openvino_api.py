@@ -11,6 +11,8 @@ import attrs
 
 from tfgraphopt.errors import MissingDependency
 
+NAME = "openvino"
+"""What the kind of engine and its runtime are called."""
 _INSTALL = 'pip install "tfgraphopt[openvino]"'
 
 

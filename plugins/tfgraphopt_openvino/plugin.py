@@ -13,9 +13,10 @@ from tfgraphopt.passes import Pass
 from tfgraphopt.plugins import Tables
 from tfgraphopt.runtimes import EngineRuntime
 from tfgraphopt_openvino import hookspecs, openvino_api
-from tfgraphopt_openvino.build import NAME, BuildOpenVino
+from tfgraphopt_openvino.build import BuildOpenVino
 from tfgraphopt_openvino.layers.quantisation import INT8_WEIGHTS
 from tfgraphopt_openvino.mapping import OpenVinoLayer
+from tfgraphopt_openvino.openvino_api import NAME
 from tfgraphopt_openvino.rules import LAYER_RULES, SEGMENT_RULES
 from tfgraphopt_trt.hookspecs import EngineKind, LayerRule, SegmentRule
 
@@ -64,10 +65,9 @@ def tfgraphopt_openvino_layers() -> Iterable[OpenVinoLayer]:
 @hookimpl
 def tfgraphopt_runtimes() -> Iterable[EngineRuntime]:
     """The engine op, and OpenVINO where it is installed."""
-    from tfgraphopt_openvino import runtime_library
-    from tfgraphopt_trt import engine_op
+    from tfgraphopt_openvino.engine_runtime import RUNTIME
 
-    return [EngineRuntime(NAME, runtime_library.load, engine_op.counters, engine_op.reset_counters)]
+    return [RUNTIME]
 
 
 @hookimpl

@@ -9,10 +9,9 @@ import numpy as np
 from tfgraphopt.config import Config
 from tfgraphopt.ir import DType, Node, Value, constant_of
 from tfgraphopt.plugins import Tables
-from tfgraphopt_openvino.build import NAME
 from tfgraphopt_openvino.mapping import LAYERS_HOOK, OpenVinoLayer
 from tfgraphopt_openvino.model import refusal
-from tfgraphopt_openvino.openvino_api import load
+from tfgraphopt_openvino.openvino_api import NAME, load
 from tfgraphopt_trt.hookspecs import LayerRule, SegmentRule
 
 

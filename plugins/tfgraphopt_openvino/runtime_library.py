@@ -6,12 +6,11 @@ import ctypes
 import os
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 from tfgraphopt.errors import NativeBuildError
 from tfgraphopt.native import build_op_library
 from tfgraphopt_openvino import openvino_api
-from tfgraphopt_openvino.build import NAME
+from tfgraphopt_openvino.openvino_api import NAME
 from tfgraphopt_trt import engine_op
 from tfgraphopt_trt.engine_op import abi
 
@@ -54,19 +53,10 @@ def sources(package: Path) -> list[Path]:
 def _open(path: Path, library: Path) -> None:
     buffer = ctypes.create_string_buffer(_MESSAGE_BYTES)
     message = abi.Message(ctypes.addressof(buffer), _MESSAGE_BYTES)
-    arguments = (str(library).encode(), _threads().encode())
+    arguments = (str(library).encode(), os.environ.get(THREADS_VARIABLE, "").encode())
     status = ctypes.CDLL(str(path)).tfgo_openvino_open(*arguments, ctypes.byref(message))
     if status != abi.OK:
         raise NativeBuildError(
             "OpenVINO's library cannot be opened", where=[str(library)], why=buffer.value.decode(errors="replace"),
             hint="reinstall openvino, or uninstall it: its engines then run as TensorFlow",
         )  # fmt: skip
-
-
-def _threads() -> str:
-    """As many threads as TensorFlow gives one operation; it takes every core it may use when nobody said otherwise."""
-    import tensorflow
-
-    tf: Any = tensorflow
-    given = os.environ.get(THREADS_VARIABLE, "")
-    return given or str(tf.config.threading.get_intra_op_parallelism_threads() or len(os.sched_getaffinity(0)))

@@ -14,7 +14,8 @@ from tfgraphopt.ir.tensor import Array
 from tfgraphopt.optimization import Result
 from tfgraphopt.regions import inline
 from tfgraphopt_precision.observing import as_hardware
-from tfgraphopt_trt.engine_nodes import OPS, body_of
+from tfgraphopt_trt.engine_nodes import body_of
+from tfgraphopt_trt.engine_ops import OPS
 from tfgraphopt_trt.layerdef import LayerDef
 from tfgraphopt_trt.meaning import evaluate
 

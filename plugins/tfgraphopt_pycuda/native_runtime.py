@@ -46,7 +46,7 @@ class NativeRuntime:
 
     def create_engine(self, plan: bytes, device: abi.Device) -> NativeEngine:
         """Return the engine of ``plan``; the device's context must be current. Raises `EngineRuntimeError`."""
-        where = abi.CDevice(_KINDS[device.kind], device.ordinal)
+        where = abi.CDevice(_KINDS[device.kind], device.ordinal, device.threads)
         handle = _made(
             lambda message: self.table.create_engine(self.table.self, plan, len(plan), ctypes.byref(where), message)
         )

@@ -7,9 +7,10 @@ from collections.abc import Iterator, Sequence
 from tfgraphopt.diagnosis import Diagnosis, Finding
 from tfgraphopt.errors import ConfigError
 from tfgraphopt.plugins import Tables
+from tfgraphopt_trt import engine_op
 from tfgraphopt_trt.engine_cache import EngineCache, default_directory
 from tfgraphopt_trt.engine_kinds import ENGINES_HOOK
-from tfgraphopt_trt.engine_nodes import OPS
+from tfgraphopt_trt.engine_ops import OPS
 from tfgraphopt_trt.hookspecs import EngineKind
 from tfgraphopt_trt.tensorrt_api import Installation, available
 
@@ -58,9 +59,13 @@ def check_engines(tables: Tables) -> Iterator[Finding]:
 
 def check_loading(tables: Tables) -> Iterator[Finding]:
     """What a process needs that loads optimised models."""
-    text = f"TensorFlow says \"Op type not registered '{OPS[0]}'\" in a process that has not registered the engine op"
+    if engine_op.is_compiled():
+        text = f"import tfgraphopt beside TensorFlow, which knows {OPS[0]} then: it is compiled for this TensorFlow"
+        yield Finding("loading models", "ok", text)
+        return
+    text = f"{OPS[0]} is not compiled for this TensorFlow: the first process that imports it and tfgraphopt does that"
     yield Finding(
-        "loading saved models", "note", text, "import tfgraphopt.runtime first (import tfgraphopt registers nothing)"
+        "loading models", "note", text, "import tfgraphopt.runtime in a process now, which takes about a minute"
     )
 
 

@@ -16,18 +16,13 @@ from tfgraphopt.ir import ArgDef, AttrDef, FuncRef, Node, OpDef, Tensor
 from tfgraphopt.passes import Context
 from tfgraphopt.regions import inline
 from tfgraphopt.report import SegmentReport
-from tfgraphopt.runtimes import PlanAttributes
 from tfgraphopt_trt.build_options import BuildResult
+from tfgraphopt_trt.engine_ops import OPS
 from tfgraphopt_trt.profiles import Profile
 
 PROFILES = "trt.profiles"
-OPS = ("TRTEngineOp", "TfgraphoptEngineOp")
 HOST_INPUTS = "_input_hostmem"
 """An attribute that TensorFlow knows for every op: these inputs are in host memory, also where the node is on a GPU."""
-PLANS = PlanAttributes(
-    OPS, data="serialized_segment", path="plan_path", digest="plan_digest", register="TfgraphoptRegisterPlans", body="segment_func",
-    body_inputs="body_inputs", types="InT",
-)  # fmt: skip
 
 
 def op_def(name: str) -> OpDef:

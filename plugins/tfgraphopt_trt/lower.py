@@ -12,7 +12,8 @@ from tfgraphopt.regions import copy_graph
 from tfgraphopt.transforms.canonicalize import apply_hosted
 from tfgraphopt.transforms.dead_code import erase_dead
 from tfgraphopt_trt.bodies import lower_body
-from tfgraphopt_trt.engine_nodes import OPS, body_of
+from tfgraphopt_trt.engine_nodes import body_of
+from tfgraphopt_trt.engine_ops import OPS
 from tfgraphopt_trt.segment import SEGMENTS
 from tfgraphopt_trt.support import Support
 from tfgraphopt_trt.units import unit_copy

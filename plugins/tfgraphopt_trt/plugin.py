@@ -17,6 +17,7 @@ from tfgraphopt.runtimes import EngineRuntime
 from tfgraphopt_trt import engine_nodes, hookspecs
 from tfgraphopt_trt.canonicalize import CanonicalizeLayers
 from tfgraphopt_trt.engine_kinds import TENSORRT
+from tfgraphopt_trt.engine_ops import OPS
 from tfgraphopt_trt.engines import BuildEngines
 from tfgraphopt_trt.hookspecs import EngineKind, SegmentRule
 from tfgraphopt_trt.layerdef import LayerDef
@@ -35,7 +36,7 @@ def tfgraphopt_addhooks(pluginmanager: pluggy.PluginManager) -> None:
 @hookimpl
 def tfgraphopt_op_defs() -> Iterable[OpDef]:
     """The engine ops."""
-    return [engine_nodes.op_def(name) for name in engine_nodes.OPS]
+    return [engine_nodes.op_def(name) for name in OPS]
 
 
 @hookimpl
@@ -75,17 +76,9 @@ def tfgraphopt_trt_engines() -> Iterable[EngineKind]:
 @hookimpl
 def tfgraphopt_runtimes() -> Iterable[EngineRuntime]:
     """The engine op, and TensorRT where it is installed."""
-    from tfgraphopt_trt import engine_op, tensorrt_runtime
+    from tfgraphopt_trt.engine_runtime import RUNTIME
 
-    return [
-        EngineRuntime(
-            tensorrt_runtime.NAME,
-            tensorrt_runtime.load_runtime,
-            engine_op.counters,
-            engine_op.reset_counters,
-            engine_nodes.PLANS,
-        )
-    ]
+    return [RUNTIME]
 
 
 @hookimpl

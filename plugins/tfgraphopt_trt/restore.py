@@ -9,7 +9,7 @@ import attrs
 from tfgraphopt.ir import FuncRef, Graph, Node
 from tfgraphopt.passes import Context, Pass
 from tfgraphopt.regions import inline
-from tfgraphopt_trt.engine_nodes import OPS
+from tfgraphopt_trt.engine_ops import OPS
 
 
 @attrs.frozen(slots=True)

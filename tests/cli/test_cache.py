@@ -119,6 +119,7 @@ def test_doctor_says_what_is_installed_and_what_would_run(capsys: pytest.Capture
     if found["TensorRT"]["state"] == "missing":
         assert found["TensorRT"]["hint"] == 'pip install "tfgraphopt[tensorrt]"'
     assert found["engine auto"]["text"].startswith(("takes ", "finds none"))
+    assert "import tfgraphopt" in found["loading models"]["text"]
     assert main(["doctor"]) == 0
     assert "TensorRT for RTX" in capsys.readouterr().out
 
@@ -142,3 +143,5 @@ def test_doctor_finds_what_is_broken(
     assert "libnvinfer.so.10" in problems["TensorRT"]["text"]
     assert "no-such-compiler" in problems["C++ compiler"]["text"]
     assert all(f["hint"] for f in problems.values())
+    (loading,) = (f for f in tree["findings"] if f["subject"] == "loading models")
+    assert (loading["state"], "is not compiled" in loading["text"]) == ("note", True)

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import attrs
 import pytest
 
 from tfgraphopt import native
@@ -19,6 +20,7 @@ SOURCE = '#include "answer.h"\nextern "C" __attribute__((visibility("default")))
 @pytest.fixture
 def sources(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     monkeypatch.setenv("TFGRAPHOPT_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setenv("TFGRAPHOPT_ENGINE_OPS", "off")  # in an empty cache they would be compiled
     (tmp_path / "answer.cc").write_text(SOURCE)
     (tmp_path / "answer.h").write_text("#define ANSWER 42\n")
     return [tmp_path / "answer.cc", tmp_path / "answer.h"]
@@ -73,6 +75,62 @@ print(native.build_op_library("answer", [Path(p) for p in {[str(s) for s in sour
     assert len(paths) == 1
     assert _answer(Path(paths.pop())) == 42
     assert _compilations(compiler_log) == 1
+
+
+def test_a_library_that_is_there_needs_no_compiler_and_no_place_to_write(
+    sources: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What an image for serving is: the cache of another one, read only."""
+    made = native.build_op_library("answer", sources)
+    image = shutil.copytree(tmp_path / "cache", tmp_path / "image")
+    for path in (*image.rglob("*"), image):
+        path.chmod(0o555)
+    monkeypatch.setenv("TFGRAPHOPT_CACHE_DIR", str(image))
+    monkeypatch.setenv("CXX", "/nonexistent")
+    found = native.build_op_library("answer", sources)
+    assert found == image / "native" / made.name
+    assert _answer(found) == 42
+    sources[1].write_text("#define ANSWER 43\n")
+    with pytest.raises(NativeBuildError, match=r"no C\+\+ compiler"):
+        native.build_op_library("answer", sources)
+
+
+def test_another_compiler_is_no_reason_to_compile_again(
+    sources: list[Path], compiler_log: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    native.build_op_library("answer", sources)
+    monkeypatch.delenv("CXX")
+    native.build_op_library("answer", sources)
+    assert _compilations(compiler_log) == 1
+    assert len(list(native.cache_dir().glob("*.so"))) == 1
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"tensorflow_version": "2.18.0"},
+        {"build": ("v2.21.0-of-mine", "g++ 12", "1")},
+        {"system": ("aarch64", "glibc", "2.36")},
+        {"system": ("x86_64", "glibc", "2.17")},
+        {"compile_flags": ("-D_GLIBCXX_USE_CXX11_ABI=0", "--std=c++17")},
+    ],
+    ids=lambda change: next(iter(change)),
+)  # fmt: skip
+def test_a_library_for_another_tensorflow_or_system_is_never_taken(
+    change: dict[str, object], sources: list[Path]
+) -> None:
+    here = native.target()
+    assert attrs.evolve(here, **change).library("answer", sources) != here.library("answer", sources)
+
+
+def test_where_tensorflow_lies_makes_no_difference(sources: list[Path]) -> None:
+    """Nothing of it is in the library: an image may have another layout."""
+    here = native.target()
+    moved = attrs.evolve(
+        here, compile_flags=("-I/opt/include", *here.compile_flags[1:]), link_flags=("-L/opt", *here.link_flags[1:])
+    )  # fmt: skip
+    assert moved.library("answer", sources) == here.library("answer", sources)
+    assert here.tensorflow_version in here.library("answer", sources).name
 
 
 def test_missing_compiler_is_a_clear_error(sources: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:

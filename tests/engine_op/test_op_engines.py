@@ -255,21 +255,29 @@ def test_unregistering_twice_is_harmless() -> None:
 
 
 def test_process_exits_cleanly_with_engines_of_a_python_runtime_alive() -> None:
+    """And the runtime has learned how many threads TensorFlow gives an operation, which was decided after the op was loaded."""
     program = """
-from engine_op.test_op_engines import _graph, _x, ScaleRuntime, session, eo
+from engine_op.test_op_engines import _graph, _x, ScaleRuntime, session, eo, tf
+class Told(ScaleRuntime):
+    def create_engine(self, plan, device):
+        print(device)
+        return super().create_engine(plan, device)
 eo.load()
-eo.register_runtime("scale", ScaleRuntime())
-s = session(_graph("scale"))
+eo.register_runtime("scale", Told())
+s = session(_graph("scale"), tf.compat.v1.ConfigProto(intra_op_parallelism_threads=3))
 print(s.run("y:0", {"x:0": _x(2)}).sum(), eo.live_objects())
 """
-    printed = in_fresh_process(program)
-    assert printed.startswith("45.0 LiveObjects(engines=1, contexts=1)")
+    device, said = in_fresh_process(program).splitlines()
+    assert device == str(eo.Device("cpu", 0, 3))
+    assert said.startswith("45.0 LiveObjects(engines=1, contexts=1)")
 
 
 def test_tensorflow_that_has_trt_engine_op_keeps_it() -> None:
     taken = Path(__file__).with_name("taken_name.cc")
     program = f"""
+import os
 from pathlib import Path
+os.environ["TFGRAPHOPT_ENGINE_OPS"] = "off"  # the other one is to be first
 from tfgraphopt.native import load_op_library
 load_op_library("test_taken_name", [Path(r"{taken}")])
 from engine_op.leaks import leaked_bytes

@@ -62,7 +62,7 @@ def test_a_process_that_lacks_the_op_is_told_what_to_do(optimised: Path) -> None
     import subprocess
     import sys
 
-    code = "import sys, tensorflow as tf, tfgraphopt\ntf.saved_model.load(sys.argv[1])"
+    code = "import sys, tensorflow as tf\ntf.saved_model.load(sys.argv[1])"
     done = subprocess.run(
         [sys.executable, "-c", code, str(optimised)], capture_output=True, text=True, timeout=300, check=False
     )
@@ -70,7 +70,7 @@ def test_a_process_that_lacks_the_op_is_told_what_to_do(optimised: Path) -> None
     assert "Op type not registered 'T" in done.stderr
     said = (optimised / "assets.extra" / "README.md").read_text()
     assert "Op type not registered 'T" in said
-    assert "import tfgraphopt.runtime" in said
+    assert "import tfgraphopt " in said
     tf.saved_model.load(str(optimised)).signatures["embed"](tf.constant(images()))
 
 

@@ -38,6 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(given: Sequence[str]) -> int:
+    from tfgraphopt import registration
     from tfgraphopt.cli.parser import build_parsers
     from tfgraphopt.cli.settings import prepare, print_settings
 
@@ -48,7 +49,8 @@ def _run(given: Sequence[str]) -> int:
         sys.stdout.write(print_settings(options.command, parsers.commands[options.command], options))
         return 0
     if options.command not in WITHOUT_TENSORFLOW:
-        _import_tensorflow()
+        with registration.left_to_caller():  # commands that run models import tfgraphopt.runtime
+            _import_tensorflow()
     code: int = options.run(options)
     return code
 
@@ -58,7 +60,11 @@ def _import_tensorflow() -> None:
 
     All of it is shown when the import fails, and nothing is held back when the variable was set by the user.
     """
-    if "tensorflow" in sys.modules or os.environ.get(LOG_LEVEL) != "2":
+    if "tensorflow" in sys.modules:
+        return
+    if os.environ.get(LOG_LEVEL) != "2":
+        import tensorflow
+
         return
     sys.stderr.flush()
     standard_error = os.dup(2)

@@ -66,12 +66,15 @@ TensorFlow alone does not know the op that runs them. Loading the model without 
 
     Op type not registered '{ops}'
 
-so import the runtime first, in every process that loads the model (`import tfgraphopt` alone registers nothing):
+so import tfgraphopt in every process that loads the model, before or after TensorFlow:
 
     import tensorflow as tf
-    import tfgraphopt.runtime  # pip install tfgraphopt
+    import tfgraphopt  # pip install tfgraphopt
 
     model = tf.saved_model.load("this directory")
+
+The first process on a machine compiles the op. Where that does not work, a line of the log says why, and `import tfgraphopt.runtime`
+raises it.
 
 Where an engine cannot run, the segment of the original graph that it was made of runs in its place. The engines are in `assets/`; they are
 executable code: load models from people you trust.

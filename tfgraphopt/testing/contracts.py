@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from importlib.metadata import entry_points
 from types import ModuleType
 from typing import Any
 
@@ -20,12 +21,14 @@ from hypothesis import strategies as st
 from tfgraphopt import builtin
 from tfgraphopt.config import Config
 from tfgraphopt.graphdef import GraphDef, export_graph_def, import_graph_def
+from tfgraphopt.hookspecs import PROJECT
 from tfgraphopt.ir import Graph, Module, Node, OpTable
 from tfgraphopt.optimization import op_table
 from tfgraphopt.passes import Context, Pass, PassManager, Step
 from tfgraphopt.plugins import Tables, load
 from tfgraphopt.report import Report
 from tfgraphopt.rewrite import Pattern, RewriteLog, apply_patterns
+from tfgraphopt.runtimes import GROUP
 from tfgraphopt.testing.compare import RunFailed, assert_same, run
 from tfgraphopt.testing.op_makers import MAKERS
 from tfgraphopt.testing.strategies import feeds, modules
@@ -245,7 +248,10 @@ def _bytes(module: Module) -> bytes:
 
 
 def plugin_contract(name: str, plugin: ModuleType | object) -> Test:
-    """A test of a plugin: it loads alone and beside the built-in one, nothing clashes, and every item is documented."""
+    """A test of a plugin: it loads alone and beside the built-in one, nothing clashes, and every item is documented.
+
+    Where it is installed under ``name``, the entry-point group ``tfgraphopt.runtimes`` names the engine runtime that it contributes.
+    """
 
     def test() -> None:
         alone = load(only=(), extra=[(name, plugin)], strict=True)
@@ -254,6 +260,11 @@ def plugin_contract(name: str, plugin: ModuleType | object) -> Test:
         for hook, contributions in alone.contributions.items():
             for contribution in contributions:
                 assert _documented(contribution.item), f"{contribution.item!r} ({hook}) has no documentation"
+        if entry_points(group=PROJECT, name=name):
+            named = tuple(point.load() for point in entry_points(group=GROUP, name=name))
+            assert alone.items("tfgraphopt_runtimes") == named, (
+                f"the entry points {GROUP} and the hook tfgraphopt_runtimes differ"
+            )
 
     return test
 

@@ -56,7 +56,8 @@ using Compiled = Owned<ov_compiled_model_t>;
 
 class Engine {
  public:
-  explicit Engine(std::string_view bytes) : model_(nullptr, host->ov.ov_model_free), weights_(nullptr, host->ov.ov_tensor_free) {
+  Engine(std::string_view bytes, int32_t threads)
+      : threads_(!host->threads.empty() ? host->threads : threads > 0 ? std::to_string(threads) : ""), model_(nullptr, host->ov.ov_model_free), weights_(nullptr, host->ov.ov_tensor_free) {
     auto plan = ParsePlan(bytes);
     if (!plan) throw Failure{"this is no OpenVINO plan, or one of another version of tfgraphopt"};
     plan_ = *plan;
@@ -173,7 +174,7 @@ class Engine {
   // OpenVINO takes properties as a variable number of arguments: a fixed number of them is passed, the last one repeated.
   ov_compiled_model_t* Compile() {
     std::map<std::string, std::string> properties = plan_.properties;
-    if (!host->threads.empty()) properties.emplace("INFERENCE_NUM_THREADS", host->threads);
+    if (!threads_.empty()) properties.emplace("INFERENCE_NUM_THREADS", threads_);
     std::vector<const char*> a;
     for (const auto& [name, value] : properties) a.insert(a.end(), {name.c_str(), value.c_str()});
     if (a.size() > kArguments) throw Failure{"the plan has more than " + std::to_string(kArguments / 2) + " properties"};
@@ -187,6 +188,7 @@ class Engine {
 
   static constexpr size_t kArguments = 24;
 
+  const std::string threads_;  // of one inference; "": OpenVINO's choice
   Plan plan_;
   std::mutex model_mutex_;  // a reshape is of the one model
   Model model_;
@@ -249,7 +251,7 @@ Result Guarded(Result failed, TfgoMessage* message, Work work) {
 void* CreateEngine(void*, const void* plan, size_t size, const TfgoDevice* device, TfgoMessage* message) {
   return Guarded<void*>(nullptr, message, [&]() -> void* {
     if (device->kind != TFGO_DEVICE_CPU) throw Failure{"OpenVINO plans run on the CPU; place the node there"};
-    return new Engine({static_cast<const char*>(plan), size});
+    return new Engine({static_cast<const char*>(plan), size}, device->threads);
   });
 }
 
@@ -292,7 +294,7 @@ const TfgoRuntime kRuntime = {TFGO_ENGINE_ABI_VERSION, sizeof(TfgoRuntime), null
 
 #define TFGO_EXPORT extern "C" __attribute__((visibility("default")))
 
-// Opens OpenVINO's C library. `threads`: threads of one inference ("": OpenVINO's choice).
+// Opens OpenVINO's C library. `threads`: threads of one inference ("": as many as TensorFlow gives one operation).
 TFGO_EXPORT int32_t tfgo_openvino_open(const char* library, const char* threads, TfgoMessage* message) {
   using namespace tfgo_openvino;
   std::lock_guard<std::mutex> lock(opening);

@@ -25,10 +25,14 @@ class DoesNotFit(Exception):
 
 @attrs.frozen
 class Device:
-    """Where an engine runs: ``kind`` is ``"cpu"`` or ``"cuda"``, ``ordinal`` the CUDA device."""
+    """Where an engine runs: ``kind`` is ``"cpu"`` or ``"cuda"``, ``ordinal`` the CUDA device.
+
+    ``threads``: on the CPU, as many as TensorFlow gives one operation; 0 where nobody says.
+    """
 
     kind: str
     ordinal: int
+    threads: int = 0
 
 
 @attrs.frozen
@@ -112,7 +116,7 @@ class Message(ctypes.Structure):
 class CDevice(ctypes.Structure):
     """TfgoDevice."""
 
-    _fields_ = [("kind", ctypes.c_int32), ("ordinal", ctypes.c_int32)]
+    _fields_ = [("kind", ctypes.c_int32), ("ordinal", ctypes.c_int32), ("threads", ctypes.c_int32)]
 
 
 class CTensor(ctypes.Structure):
@@ -306,7 +310,7 @@ def _call_info(call: CCall) -> CallInfo:
 
 def _create_engine(runtime: int, plan: int, size: int, device: Any, message: Any) -> int | None:
     kind = "cuda" if device.contents.kind else "cpu"
-    where = Device(kind, device.contents.ordinal)
+    where = Device(kind, device.contents.ordinal, device.contents.threads)
     return _handle_or_none(
         message, lambda: _hold_engine(_held(runtime).create_engine(ctypes.string_at(plan, size), where))
     )

@@ -72,7 +72,7 @@ bool FallbackForbidden() {
 }
 
 struct CallDevice {
-  TfgoDevice device{TFGO_DEVICE_CPU, 0};
+  TfgoDevice device{TFGO_DEVICE_CPU, 0, 0};
   void* stream = nullptr;
   stream_executor::StreamExecutor* executor = nullptr;  // lives as long as the process
 };
@@ -80,8 +80,8 @@ struct CallDevice {
 CallDevice DeviceOf(OpKernelContext* context) {
   tensorflow::DeviceContext* on = context->op_device_context();
   stream_executor::Stream* stream = on ? on->stream() : nullptr;
-  if (!stream) return {};
-  return {{TFGO_DEVICE_CUDA, stream->parent()->device_ordinal()}, stream->platform_specific_handle().stream, stream->parent()};
+  if (!stream) return {{TFGO_DEVICE_CPU, 0, context->device()->tensorflow_cpu_worker_threads()->num_threads}};
+  return {{TFGO_DEVICE_CUDA, stream->parent()->device_ordinal(), 0}, stream->platform_specific_handle().stream, stream->parent()};
 }
 
 // Makes the device's context current while the result lives. StreamExecutor::Activate is younger than TensorFlow 2.18: there it does nothing.

@@ -59,6 +59,7 @@ static inline void tfgo_say(TfgoMessage* message, const char* text) {
 typedef struct TfgoDevice {
   int32_t kind;     // TFGO_DEVICE_*
   int32_t ordinal;  // CUDA device ordinal; 0 on the CPU
+  int32_t threads;  // on the CPU, as many as TensorFlow gives one operation; 0: nobody says
 } TfgoDevice;
 
 // One tensor: dense, row-major. dtype is TensorFlow's DataType number (tensorflow/core/framework/types.proto).

@@ -11,8 +11,8 @@ from types import MappingProxyType, TracebackType
 
 import attrs
 
+from tfgraphopt import native
 from tfgraphopt.errors import ConfigError
-from tfgraphopt.native import load_op_library
 
 from .abi import ABI_VERSION, OK, Message, Runtime, RuntimeTable, drop, runtime_table
 
@@ -88,6 +88,11 @@ def sources() -> tuple[Path, ...]:
     """Return the C++ sources and headers of the op."""
     here = Path(__file__).parent
     return (*sorted(here.glob("*.cc")), *sorted(here.glob("*.h")))
+
+
+def is_compiled() -> bool:
+    """Return whether `load` would find the op compiled for this TensorFlow."""
+    return native.is_compiled("engine_op", sources())
 
 
 def load() -> Path:
@@ -173,7 +178,7 @@ def _counters(values: Mapping[str, int]) -> EngineCounters:
 
 @cache
 def _library() -> ctypes.CDLL:
-    library = ctypes.CDLL(str(load_op_library("engine_op", sources())))
+    library = ctypes.CDLL(str(native.load_op_library("engine_op", sources())))
     library.tfgo_register_runtime.argtypes = [ctypes.c_char_p, ctypes.POINTER(RuntimeTable), ctypes.POINTER(Message)]
     library.tfgo_register_native_runtime.argtypes = [ctypes.c_char_p] * 3 + [ctypes.POINTER(Message)]
     library.tfgo_unregister_runtime.argtypes = [ctypes.c_char_p, ctypes.c_int32, ctypes.POINTER(Message)]

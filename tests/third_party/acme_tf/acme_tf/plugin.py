@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from acme_tf import layer, op, rewriting
+from acme_tf import layer, op, rewriting, runtime
 from tfgraphopt import Pass, hookimpl
 from tfgraphopt.ir import OpDef
 from tfgraphopt.rewrite import Pattern
+from tfgraphopt.runtimes import EngineRuntime
 from tfgraphopt_layout import LayoutRule
 from tfgraphopt_trt.converter import Converter
 from tfgraphopt_trt.layerdef import LayerDef
@@ -36,6 +37,12 @@ def tfgraphopt_pipelines() -> Iterable[tuple[str, str]]:
     """What Acme's models are optimised with."""
     inside = "lower,layout,trt-canonicalize,precision,build-engines"
     return [("acme", f"infer-types,acme-strip-checks,remove-identity,fold-constants,fuse,cse,dce,segment,{inside}")]
+
+
+@hookimpl
+def tfgraphopt_runtimes() -> Iterable[EngineRuntime]:
+    """The op, for processes that run models."""
+    return [runtime.RUNTIME]
 
 
 @hookimpl(optionalhook=True)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +12,6 @@ import pytest
 import tensorflow as tf
 
 import tfgraphopt as tgo
-import tfgraphopt.runtime
 from tfgraphopt import plugins
 from tfgraphopt.cli import main
 from tfgraphopt.testing.compare import run
@@ -78,3 +79,14 @@ def test_we_load_where_shipped_plugins_are_missing(blocked: str) -> None:
     tables = plugins.load(block=[blocked])
     assert "acme" in {p.name for p in tables.plugins}
     assert not tables.failures
+
+
+def test_a_process_that_imports_tfgraphopt_knows_the_op() -> None:
+    """And nothing of the plugin."""
+    code = (
+        "import tfgraphopt, tensorflow, sys\n"
+        "from tensorflow.python.framework import op_def_registry\n"
+        "print(op_def_registry.get('AcmeSoftCap') is not None, 'acme_tf.plugin' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300, check=False)
+    assert done.stdout.split() == ["True", "False"], done.stderr
