@@ -13,32 +13,40 @@ from typing import Any
 
 from tfgraphopt.errors import GraphDefError
 from tfgraphopt.files import write_atomically
+from tfgraphopt.formats.forgotten_plans import SCOPE, forget_plans
 from tfgraphopt.formats.signature import INITIALISER
 from tfgraphopt.ir import DType
 from tfgraphopt.runtimes import PlanAttributes
 
-_SCOPE = "tfgraphopt_plans"
 _INIT_COLLECTIONS = ("saved_model_main_op", "legacy_init_op")
 
 
-def move_plans(meta: Any, directory: Path, runtimes: Sequence[PlanAttributes]) -> None:
+def move_plans(meta: Any, directory: Path, runtimes: Sequence[PlanAttributes], others: Sequence[Any] = ()) -> None:
     """Move the plans of all engine nodes of a MetaGraphDef into assets of the SavedModel in ``directory``.
+
+    Plans that are there already are registered anew, and those that no node has any more are deleted, unless ``others``, the model's
+    other meta graphs, have them.
 
     Raises:
         GraphDefError: a plan that is kept in a file cannot be read.
     """
     for runtime in runtimes:
-        if any(node.op in runtime.ops for node in _nodes(meta)):
-            _leave_note(directory, runtime.ops)
-        plans = dict(_moved(meta, directory, runtime))
+        there = forget_plans(meta, runtime.register)
+        plans = dict(_moved(meta, directory, runtime, there))
         if plans:
             _register(meta, plans, runtime.register)
+        for name in there.difference(plans.values(), (a.filename for other in others for a in other.asset_file_def)):
+            (directory / "assets" / name).unlink(missing_ok=True)
+    _leave_note([meta, *others], directory, runtimes)
 
 
-def _moved(meta: Any, directory: Path, runtime: PlanAttributes) -> Iterator[tuple[str, str]]:
+def _moved(meta: Any, directory: Path, runtime: PlanAttributes, there: frozenset[str]) -> Iterator[tuple[str, str]]:
     """(digest, file name) of every plan, written."""
     for node in _nodes(meta):
         if node.op not in runtime.ops:
+            continue
+        if (name := node.attr[runtime.path].s.decode().removeprefix("assets/")) in there:
+            yield node.attr[runtime.digest].s.decode(), name
             continue
         plan = node.attr[runtime.data].s or _read(node, runtime)
         if not plan:
@@ -53,18 +61,25 @@ def _moved(meta: Any, directory: Path, runtime: PlanAttributes) -> Iterator[tupl
         yield digest, name
 
 
-def _leave_note(directory: Path, ops: Sequence[str]) -> None:
-    """What a person needs to know who finds the model and not who made it."""
-    write_atomically(directory / NOTE, _NOTE.format(ops=" or ".join(ops)).encode())
+def _leave_note(metas: Sequence[Any], directory: Path, runtimes: Sequence[PlanAttributes]) -> None:
+    """What a person needs to know who finds the model and not who made it; none where it needs nothing."""
+    known = [op for runtime in runtimes for op in (*runtime.ops, runtime.register)]
+    found = {node.op for meta in metas for node in _nodes(meta)}
+    ops = [op for op in known if op in found]
+    note = directory / NOTE
+    if ops:
+        write_atomically(note, _NOTE.format(ops="' or '".join(ops)).encode())
+    elif note.exists() and note.read_text().startswith(_TITLE):
+        note.unlink()
 
 
 NOTE = "assets.extra/README.md"
 """In the folder that a SavedModel keeps for files which are not of the graph."""
-_NOTE = """# This model has engines of tfgraphopt in it
-
+_TITLE = "# This model has engines of tfgraphopt in it\n"
+_NOTE = f"""{_TITLE}
 TensorFlow alone does not know the op that runs them. Loading the model without it ends with
 
-    Op type not registered '{ops}'
+    Op type not registered '{{ops}}'
 
 so import tfgraphopt in every process that loads the model, before or after TensorFlow:
 
@@ -106,7 +121,7 @@ def _read(node: Any, runtime: PlanAttributes) -> bytes:
 def _register(meta: Any, plans: dict[str, str], op: str) -> None:
     """Let the model's initialiser tell the engine op where its plans are."""
     tag = hashlib.sha256(",".join(plans).encode()).hexdigest()[:12]
-    scope = f"{_SCOPE}_{tag}"
+    scope = f"{SCOPE}_{tag}"
     first = len(meta.asset_file_def)
     constants = []
     for index, name in enumerate(plans.values()):

@@ -145,7 +145,7 @@ class FunctionModel:
             self._put_back(self.targets[name], endpoint.module, library, sharing, size > how.max_embedded_bytes)
         meta.graph_def.library.ClearField("function")
         meta.graph_def.library.function.extend(_live(meta, library).values())
-        move_plans(meta, directory, how.plans)
+        move_plans(meta, directory, how.plans, [other for other in saved.meta_graphs if other is not meta])
         (directory / FILE).write_bytes(serialised(saved, directory))
 
     def _put_back(
