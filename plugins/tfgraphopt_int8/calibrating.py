@@ -62,7 +62,8 @@ def calibration_graph(graph_def: GraphDef, outputs: Sequence[str], config: Confi
     needed = tensors_needed(graph_def, outputs, config, tables)
     if not needed:
         raise ConfigError(
-            "nothing in this graph can be quantised", hint="see `tfgraphopt explain`; fp16 may be what you want"
+            "nothing in this graph can be quantised",
+            hint="`tfgraphopt explain --precision int8` says of each layer why; fp16 may be what you want",
         )
     _check_outputs(graph_def, outputs)
     recording.load()

@@ -16,12 +16,14 @@ from rich.markup import escape
 from rich.table import Table
 
 from tfgraphopt.cli import common
-from tfgraphopt.cli.feeds import random_feeds, read_feeds
+from tfgraphopt.cli.feeds import check_runnable, random_feeds, read_feeds
 from tfgraphopt.errors import ConfigError
 
 if TYPE_CHECKING:
     from tfgraphopt.benchmark import Contestant, Measured, Progress, Speedup
     from tfgraphopt.cli.feeds import Array
+    from tfgraphopt.formats.load import LoadedModel
+    from tfgraphopt.running import Runner
 
 HELP = "latency and throughput, original against optimised"
 
@@ -111,22 +113,30 @@ def _prepare(options: argparse.Namespace, progress: Progress) -> Iterable[Contes
 
 def _models(options: argparse.Namespace, feeds: dict[str, Array], progress: Progress) -> Any:
     from tfgraphopt.contestants import running, under_xla
-    from tfgraphopt.running import Runner, fitting
+    from tfgraphopt.running import fitting
 
     progress("loading", 0, 1)
     model = common.load_model(options)
     runner = common.signature_runner(options, options.model)
-    first = runner or Runner.of(model.graph_def, model.outputs, threads=options.threads)
+    first = runner or _frozen(options, model)
     feeds = feeds or random_feeds(model, common.shape_ranges(options.shape), options.seed)
     yield running("original", first, model.graph_def, fitting(feeds, first.inputs, model.inputs))
     if options.optimised:
         other = common.load_optimised(options, options.optimised, model)
         runner = common.signature_runner(options, options.optimised)
-        second = runner or Runner.of(other.graph_def, other.outputs, threads=options.threads)
+        second = runner or _frozen(options, other)
         yield running("optimised", second, other.graph_def, fitting(feeds, second.inputs, first.inputs))
     if options.xla:
+        check_runnable(model)
         yield under_xla("original, XLA", model.graph_def, model.outputs, feeds)
     return feeds
+
+
+def _frozen(options: argparse.Namespace, model: LoadedModel) -> Runner:
+    from tfgraphopt.running import Runner
+
+    check_runnable(model)
+    return Runner.of(model.graph_def, model.outputs, threads=options.threads)
 
 
 def _engines(options: argparse.Namespace, feeds: dict[str, Array]) -> Iterable[Contestant]:

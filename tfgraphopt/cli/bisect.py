@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import attrs
 
 from tfgraphopt.cli import common
-from tfgraphopt.cli.feeds import random_feeds, read_feeds
+from tfgraphopt.cli.feeds import check_runnable, random_feeds, read_named
 from tfgraphopt.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -73,8 +73,9 @@ def _judge(options: argparse.Namespace, model: LoadedModel) -> Judge:
 
     if options.check != "numeric":
         return _ask(shlex.split(options.check))
+    check_runnable(model)
     if options.data is not None:
-        feeds = read_feeds(options.data)
+        feeds = read_named(options.data, model)
     else:
         feeds = random_feeds(model, common.shape_ranges(options.shape), options.seed)
     return SameNumbers.of(model.graph_def, model.outputs, feeds, options.tolerance)

@@ -69,6 +69,7 @@ def run(options: argparse.Namespace) -> int:
 
 def _calibrate(options: argparse.Namespace) -> None:
     from tfgraphopt.calibration import CalibrationRequest, calibration_of
+    from tfgraphopt.cli.feeds import check_runnable
     from tfgraphopt.cli.samples import Pixels, batches_of, inputs_of
     from tfgraphopt.formats.load import load_model
 
@@ -77,6 +78,7 @@ def _calibrate(options: argparse.Namespace) -> None:
     tables = common.load_plugins(options)
     with common.progress_bar() as progress:
         model = load_model(Path(options.model), options.outputs, options.signature, options.tags)
+        check_runnable(model)
         given = common.config_of(options)
         config = attrs.evolve(given, precision="int8", options={**given.options, "int8": _int8_options(options, given)})
         paths, pixels = [Path(p) for p in options.data], Pixels(options.pixel_mean, options.pixel_scale)

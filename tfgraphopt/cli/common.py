@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 EXIT_NO = 3
 """The command did its work and the answer is no: a tolerance or a speed-up is missed, a culprit or a problem was found."""
 
-MODEL = "frozen GraphDef (.pb, .pbtxt) or SavedModel directory"
+MODEL = "GraphDef (.pb, .pbtxt), SavedModel or TF-Hub directory, Keras model (.keras, .h5), or TF1 checkpoint (its prefix, or .meta)"
 
 
 def add_plugin_arguments(parser: argparse.ArgumentParser) -> None:
@@ -73,9 +73,11 @@ def load_optimised(options: argparse.Namespace, path: str, original: LoadedModel
     """The optimised form of ``original`` in ``path``; its outputs are those of the original, in that order."""
     import tfgraphopt.runtime  # noqa: F401
     from tfgraphopt.formats.load import load_model as load
+    from tfgraphopt.formats.open import KERAS
 
-    outputs = "" if Path(path).is_dir() else ",".join(original.outputs)
-    return load(Path(path), outputs, options.signature, options.tags)
+    if Path(path).is_dir() or Path(path).suffix in KERAS:
+        return load(Path(path), "", options.signature, options.tags)
+    return load(Path(path), ",".join(original.outputs))
 
 
 def signature_runner(options: argparse.Namespace, path: str) -> SignatureRunner | None:

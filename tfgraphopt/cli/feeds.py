@@ -35,7 +35,7 @@ def read_feeds(path: Path) -> dict[str, Array]:
 def random_feeds(
     model: LoadedModel, ranges: Mapping[str, ShapeRange | list[ShapeRange]], seed: int
 ) -> dict[str, Array]:
-    """An array for every input: standard normal numbers for floating-point ones, zeros and ones for others.
+    """An array for every input: standard normal numbers for floating-point ones, zeros and ones for others (as text for strings).
 
     Shapes are the ``opt`` of the first of an input's ranges; without a range, 2 for an unknown leading dimension.
     """
@@ -49,8 +49,31 @@ def random_feeds(
         value = node.outputs[0]
         dims = _opt(ranges[node.name]) if node.name in ranges else _dims(node)
         numbers = rng.normal(size=dims) if value.dtype.is_floating else rng.integers(0, 2, size=dims)
-        feeds[node.name] = np.asarray(numbers, value.dtype.np)
+        feeds[node.name] = numbers.astype("S") if value.dtype == DType.STRING else np.asarray(numbers, value.dtype.np)
     return feeds
+
+
+def read_named(path: Path, model: LoadedModel) -> dict[str, Array]:
+    """The arrays of an ``.npz`` file for a frozen graph; ConfigError when it has one that is for no node of the graph."""
+    feeds = read_feeds(path)
+    unknown = sorted(feeds.keys() - {node.name for node in model.graph_def.node})
+    if unknown:
+        why = "; ".join(f"there is no input {name!r}" for name in unknown)
+        raise ConfigError("the data does not fit the model", why=why, hint=f"the inputs are {', '.join(model.inputs)}")
+    return feeds
+
+
+def check_runnable(model: LoadedModel) -> None:
+    """ConfigError where a graph has inputs that no data goes into: it is of a model whose tables or variables are not in it."""
+    from tfgraphopt.graphdef import import_graph_def
+
+    nodes = import_graph_def(model.graph_def, list(model.outputs)).main
+    handles = [n.name for n in nodes if n.op == "Placeholder" and n.outputs[0].dtype in HANDLES]
+    if handles:
+        raise ConfigError(
+            "the graph cannot be run by itself", where=handles, why="it takes tables, or variables that it writes, which are not in it",
+            hint="verify and bench of two SavedModels run with them; else take a signature that needs none (--signature)",
+        )  # fmt: skip
 
 
 def _opt(given: ShapeRange | list[ShapeRange]) -> tuple[int, ...]:

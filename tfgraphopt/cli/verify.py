@@ -19,7 +19,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from tfgraphopt.cli import common
-from tfgraphopt.cli.feeds import random_feeds, read_feeds
+from tfgraphopt.cli.feeds import check_runnable, random_feeds, read_named
 from tfgraphopt.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -92,6 +92,7 @@ def _predict(options: argparse.Namespace) -> int:
     config = _config(options)
     with common.progress_bar() as progress:
         model = common.load_model(options)
+        check_runnable(model)
         feeds = _feeds(options, model)
         measure = options.measure or options.save_ranges is not None
         request = VerifyRequest(
@@ -118,6 +119,9 @@ def _compare(options: argparse.Namespace) -> int:
         model = common.load_model(options)
         other = common.load_optimised(options, options.optimised, model)
         runners = [common.signature_runner(options, path) for path in (options.model, options.optimised)]
+        for each, runner in zip((model, other), runners, strict=True):
+            if runner is None or options.per_segment:
+                check_runnable(each)
         found = compare(
             Model(model.graph_def, model.outputs, runners[0]), Model(other.graph_def, other.outputs, runners[1]),
             _batches(options, model), segments=options.per_segment, progress=progress,
@@ -186,10 +190,10 @@ def _ask(request: Any) -> Verification:
 def _feeds(options: argparse.Namespace, model: LoadedModel) -> dict[str, Array]:
     if len(options.data) > 1:
         raise ConfigError("accuracy is predicted on one file of data", hint="several are for two models")
-    if options.data:
-        return read_feeds(options.data[0])
-    if not options.random:
+    if not (options.data or options.random):
         raise ConfigError("accuracy is judged on data", hint="pass --data FILE.npz; or --random, which says little")
+    if options.data:
+        return read_named(options.data[0], model)
     return random_feeds(model, common.shape_ranges(options.shape), options.seed)
 
 

@@ -6,7 +6,9 @@ from pathlib import Path
 
 import attrs
 
+from tfgraphopt.formats.meta_graph import MetaGraphModel
 from tfgraphopt.formats.open import open_model
+from tfgraphopt.formats.saved_model import FunctionModel
 from tfgraphopt.graphdef import GraphDef, export_graph_def, tf_op_table
 
 
@@ -20,7 +22,7 @@ class LoadedModel:
 
 
 def load_model(path: Path, outputs: str = "", signature: str = "serving_default", tags: str = "serve") -> LoadedModel:
-    """The frozen graph in ``path``.
+    """The frozen graph in ``path``; where it has engines, this process knows their ops then.
 
     Args:
         path: whatever of a model's files :func:`tfgraphopt.optimize` takes.
@@ -30,11 +32,15 @@ def load_model(path: Path, outputs: str = "", signature: str = "serving_default"
 
     Raises:
         GraphDefError: there is no such file or signature, or it holds no model.
+        NativeBuildError: it has engines, and their ops cannot be compiled.
     """
+    from tfgraphopt.running import load_unknown_ops
+
     wanted = tuple(name for name in outputs.split(",") if name)
     model = open_model(path, outputs=wanted or None, tags=tuple(t for t in tags.split(",") if t))
-    (endpoint,) = model.endpoints(tf_op_table(), [signature])[:1]
     graph_def = getattr(model, "graph_def", None)
+    load_unknown_ops(model.meta.graph_def if isinstance(model, FunctionModel | MetaGraphModel) else graph_def)
+    (endpoint,) = model.endpoints(tf_op_table(), [signature])[:1]
     return LoadedModel(
         export_graph_def(endpoint.module) if graph_def is None else graph_def,
         tuple(endpoint.outputs.values()), tuple(endpoint.inputs.values()),

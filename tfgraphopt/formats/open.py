@@ -20,6 +20,8 @@ from tfgraphopt.formats.model import Model
 from tfgraphopt.formats.saved_model import FunctionModel, meta_graph, read_saved_model
 from tfgraphopt.graphdef import GraphDef, is_graph_def, parse_graph_def
 
+KERAS = (".keras", ".h5", ".hdf5")
+"""How the names of Keras models' files end."""
 _ACCEPTED = (
     "a GraphDef, a .pb or .pbtxt file, a SavedModel or TF-Hub directory, a Keras model or .keras or .h5 file, a tf.function, "
     "a ConcreteFunction, or a TF1 checkpoint with its .meta file"
@@ -114,7 +116,7 @@ def _open_checkpoint(path: Path, outputs: Sequence[str] | None, tags: Sequence[s
 
 
 _FILES: dict[str, Callable[[Path, Sequence[str] | None, Sequence[str]], Model]] = {
-    ".pbtxt": _open_text, ".keras": _open_keras, ".h5": _open_keras, ".hdf5": _open_keras, ".meta": _open_checkpoint,
+    ".pbtxt": _open_text, ".meta": _open_checkpoint, **dict.fromkeys(KERAS, _open_keras),
 }  # fmt: skip
 
 
