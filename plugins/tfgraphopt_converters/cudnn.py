@@ -209,15 +209,17 @@ def _affine(b: LayerBuilder, x: Value, matrix: Value, bias: Value) -> Value:
 
 @attrs.frozen(slots=True)
 class _Network:
-    """One node; ``axis`` is that of layers and directions in its states.
+    """One node; ``batch_first`` tells of its input and its output.
 
-    TensorFlow's kernel computes bfloat16 in float32.
+    TensorFlow's kernel computes bfloat16 in float32. Where batches come first, it declares states as [batch, count, units] (a count of all
+    directions of all layers) and hands their memory to cuDNN, which takes it as [count, batch, units]. So do these layers: they
+    compute what TensorFlow computes, not what its documentation says.
     """
 
     b: LayerBuilder
     mode: str
     layout: Layout
-    axis: int
+    batch_first: bool
 
     def run(self, x: Value, initial: States, params: Tensor | Value, lengths: Value | None) -> list[Value]:
         """The outputs and the last states, cast to what they were given as."""
@@ -229,8 +231,13 @@ class _Network:
             params = b.cast(params, wide)
         directions = _directions(b, params, self.layout)
         x, *initial = (b.cast(v, wide) for v in (x, *initial))
-        outputs, final = self._layers(_major(b, x, self.axis), initial, directions, lengths)
-        return [b.cast(v, kind) for v in (_major(b, outputs, self.axis), *final)]
+        count, units = self.layout.layers * self.layout.directions, self.layout.units
+        if self.batch_first:
+            x, initial = b.transpose(x, (1, 0, 2)), [b.reshape(s, (count, -1, units)) for s in initial]
+        outputs, final = self._layers(x, initial, directions, lengths)
+        if self.batch_first:
+            outputs, final = b.transpose(outputs, (1, 0, 2)), [b.reshape(s, (-1, count, units)) for s in final]
+        return [b.cast(v, kind) for v in (outputs, *final)]
 
     def _layers(
         self, x: Value, initial: States, directions: Sequence[_Direction], lengths: Value | None
@@ -242,7 +249,7 @@ class _Network:
             outputs = []
             for direction in range(self.layout.directions):
                 place = layer * self.layout.directions + direction
-                states = [sizes.take(b, s, self.axis, place) for s in initial]
+                states = [sizes.take(b, s, 0, place) for s in initial]
                 taken = time.reversed(b, x) if direction else x
                 made, final = _pass(b, step, directions[place], taken, states, time)
                 outputs.append(time.reversed(b, made) if direction else made)
@@ -251,12 +258,7 @@ class _Network:
         return x, [self._stacked([s[i] for s in found]) for i in range(len(initial))]
 
     def _stacked(self, states: States) -> Value:
-        return self.b.concatenation([self.b.unsqueeze(s, (self.axis,)) for s in states], self.axis)
-
-
-def _major(b: LayerBuilder, x: Value, axis: int) -> Value:
-    """``x`` with time and batch exchanged where the batch comes first."""
-    return b.transpose(x, (1, 0, 2)) if axis else x
+        return self.b.concatenation([self.b.unsqueeze(s, (0,)) for s in states], 0)
 
 
 def _convert(
@@ -269,7 +271,7 @@ def _convert(
             raise Unsupported(f"{what!r} has {value.shape.rank} dimensions, not three")
     layout = _layout(x, input_h, params, mode, skipped, directions, axis)
     states = [input_h, input_c] if mode == "lstm" else [input_h]
-    made = _Network(b, mode, layout, axis).run(x, states, params, lengths)
+    made = _Network(b, mode, layout, bool(axis)).run(x, states, params, lengths)
     nothing = b.constant(np.zeros(()), x.dtype)
     return [*made, *([] if mode == "lstm" else [nothing]), *_reserved(b, nothing)]
 
@@ -326,10 +328,7 @@ def cudnn_rnn(
     b: LayerBuilder, input: Operand, input_h: Operand, input_c: Operand, params: Weights | Operand, *, rnn_mode: str,
     input_mode: str, direction: str, dropout: float, is_training: bool,
 ) -> list[Value]:  # fmt: skip
-    """A loop for each direction of each layer, over [time, batch, size].
-
-    What is reserved for gradients is zero. The layout of the weights is not checked by a run of cuDNN.
-    """
+    """A loop for each direction of each layer, over [time, batch, size]; what is reserved for gradients is zero."""
     count = _DIRECTIONS[direction]
     _check_dropout(dropout, is_training, input_h, 0, count)
     skipped = _skips(input_mode, input, input_h)

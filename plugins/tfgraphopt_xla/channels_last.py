@@ -66,7 +66,15 @@ def _products(graph: Graph, ctx: Context) -> Callable[[Node], bool]:
     if settings.pointwise != "auto":
         return lambda node: settings.pointwise == "product"
     batch = _usual_batch(graph, ctx)
-    return lambda node: (_elements(node, batch) or settings.max_product_rows + 1) <= settings.max_product_rows
+    return lambda node: _is_small(node, _elements(node, batch), settings)
+
+
+def _is_small(node: Node, rows: int | None, settings: Settings) -> bool:
+    """Whether a convolution of one element, over ``rows`` pixels, is so little work that launching it decides."""
+    weights = node.inputs[1].shape.num_elements if len(node.inputs) > 1 else None
+    if not rows or not weights:
+        return False
+    return rows <= settings.max_product_rows and rows * weights <= settings.max_product_work
 
 
 def _usual_batch(graph: Graph, ctx: Context) -> int | None:

@@ -46,8 +46,11 @@ class Settings:
     Attributes:
         layout: ``channels_last``, or ``as_lowered`` (N,C,spatial with the transposes that are left).
         pointwise: what convolutions of one element (1x1) become, channels last: ``convolution``, matrix ``product``, or ``auto``: a
-            product when the optimum of the profile has at most ``max_product_rows`` elements.
+            product when the result has, at the optimum of the profile, at most ``max_product_rows`` elements and takes at most
+            ``max_product_work`` multiplications. Larger ones gain more from the bias, the addition and the activation that cuDNN
+            computes with a convolution.
         max_product_rows: see ``pointwise``.
+        max_product_work: see ``pointwise``.
         weights: ``constants`` of the compiled function, ``arguments`` of it, or ``auto``: constants up to ``max_constant_bytes`` an
             engine. As constants they are laid out while XLA compiles, but each batch size has a copy of them on the GPU.
         max_constant_bytes: see ``weights``. XLA's own limit is 2 GB a program.
@@ -58,6 +61,7 @@ class Settings:
     layout: str = attrs.field(default="channels_last", validator=_one_of(LAYOUTS))
     pointwise: str = attrs.field(default="auto", validator=_one_of(POINTWISE))
     max_product_rows: int = 8192
+    max_product_work: int = 2**29
     weights: str = attrs.field(default="auto", validator=_one_of(WEIGHTS))
     max_constant_bytes: int = 1_000_000_000
     buckets: str | tuple[int, ...] = attrs.field(

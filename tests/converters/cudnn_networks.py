@@ -1,6 +1,8 @@
 """Networks of CudnnRNN with random weights, and what Keras' own CPU layers compute of them.
 
 The block of weights is written by Keras' own writer for cuDNN; several layers or directions are Keras layers one behind the other.
+Where batches come first, TensorFlow's kernel declares states as [batch, layers * directions, units] and hands their memory to cuDNN,
+which takes it as [layers * directions, batch, units]: so is it here.
 """
 
 from __future__ import annotations
@@ -76,19 +78,30 @@ class Network:
             biases += [np.split(row, len(order))[g] for row in bias for g in order]
         return np.asarray(write_weights(matrices, biases, [-1], transpose_weights=True))
 
-    def expected(self) -> list[Array]:
-        """What Keras computes: the outputs and the last states."""
+    def given(self, *, time_major: bool = True) -> list[Array]:
+        """The initial states as the node takes them."""
+        return [s if time_major else np.ascontiguousarray(np.swapaxes(s, 0, 1)) for s in self.states]
+
+    def expected(self, *, time_major: bool = True) -> list[Array]:
+        """What Keras computes, as the node gives it: the outputs and the last states."""
+        outputs, *states = self._computed([s.reshape(-1, BATCH, UNITS) for s in self.given(time_major=time_major)])
+        if time_major:
+            return [np.swapaxes(outputs, 0, 1), *states]
+        return [outputs, *(s.reshape(BATCH, -1, UNITS) for s in states)]
+
+    def _computed(self, initial: list[Array]) -> list[Array]:
         x, final = tf.constant(self.x), []
         for layer in range(self.layers):
             outputs = []
             for direction in range(self.directions):
-                made, *states = self._run(layer * self.directions + direction, x, backwards=bool(direction))
+                place = layer * self.directions + direction
+                made, *states = self._run(place, x, [s[place] for s in initial], backwards=bool(direction))
                 outputs.append(tf.reverse(made, [1]) if direction else made)
                 final.append(states)
             x = tf.concat(outputs, 2)
         return [np.asarray(x), *(np.stack([np.asarray(s[i]) for s in final]) for i in range(len(self.states)))]
 
-    def _run(self, place: int, x: tf.Tensor, *, backwards: bool) -> list[tf.Tensor]:
+    def _run(self, place: int, x: tf.Tensor, initial: list[Array], *, backwards: bool) -> list[tf.Tensor]:
         kind, told, _ = LAYERS[self.mode]
         given = {} if self.mode.startswith("rnn") else {"use_cudnn": False}
         layer = kind(
@@ -104,7 +117,7 @@ class Network:
         layer.build(x.shape)
         layer.set_weights([kernel, recurrent, bias if self.mode == "gru" else bias.sum(0)])
         mask = None if self.lengths is None else tf.sequence_mask(self.lengths, TIME)
-        found: list[tf.Tensor] = layer(x, initial_state=[tf.constant(s[place]) for s in self.states], mask=mask)
+        found: list[tf.Tensor] = layer(x, initial_state=[tf.constant(s) for s in initial], mask=mask)
         return found
 
     def case(
@@ -119,7 +132,7 @@ class Network:
         """One node of ``op``."""
         first = (lambda a: a) if not time_major else (lambda a: np.swapaxes(a, 0, 1))
         x = first(self.x).astype(dtype)
-        states = [(s if time_major else np.swapaxes(s, 0, 1)).astype(dtype) for s in self.states]
+        states = [s.astype(dtype) for s in self.given(time_major=time_major)]
         block = self.block().astype(dtype)
         operands: dict[str, Any] = {
             "input": x, "input_h": states[0], "input_c": states[1] if len(states) > 1 else Const(np.zeros((), dtype)),
@@ -166,3 +179,19 @@ NETWORKS: dict[str, tuple[Network, dict[str, Any], float | None]] = {
     "bfloat16": (Network("lstm"), {"dtype": ml_dtypes.bfloat16}, 2e-2),
 }  # fmt: skip
 """By name: a network, how its node is written (:meth:`Network.case`), and the tolerance where it is not float32."""
+
+RECORDED: dict[str, tuple[Network, dict[str, Any], float | None]] = {
+    **NETWORKS,
+    "lstm, two directions": (Network("lstm", bidirectional=True), {}, None),
+    "tanh, two directions": (Network("rnn_tanh", bidirectional=True), {}, None),
+    "two directions, batch first": (Network("rnn_tanh", bidirectional=True), {"time_major": False}, None),
+    "lengths, two directions, time first": (Network("rnn_tanh", bidirectional=True, lengths=(4, 1)), {}, None),
+    "lengths in ascending order, two directions": (Network("rnn_tanh", bidirectional=True, lengths=(3, 5)), {}, None),
+    "gru, two layers, two directions": (Network("gru", bidirectional=True, layers=2), {}, None),
+    "lengths of lstm, batch first": (
+        Network("lstm", bidirectional=True, lengths=(2, 4)), {"time_major": False, "unknown": {"input_h": [0], "input_c": [0]}}, None,
+    ),
+    "lengths in ascending order": (Network("rnn_tanh", lengths=(2, 4)), {}, None),
+    "lengths, two layers": (Network("rnn_tanh", layers=2, lengths=(4, 2)), {}, None),
+}  # fmt: skip
+"""The networks whose results by cuDNN are recorded (``data/cudnn_h100.npz``)."""

@@ -96,6 +96,21 @@ def test_every_option_computes_the_same(net: tuple[Any, tgo.Result], options: di
     assert bool(constants) == ("weights" in options)
 
 
+@pytest.mark.parametrize(
+    ("batch", "options", "products"),
+    [(2, {}, 1), (2, {"max_product_rows": 127}, 0), (2, {"max_product_work": 128 * 24 - 1}, 0), (2, {"max_product_work": 128 * 24}, 1),
+     (129, {}, 0)],
+)  # fmt: skip
+def test_small_convolutions_of_one_element_are_products(batch: int, options: dict[str, int], products: int) -> None:
+    """Of 4 channels to 6, over images of 8 x 8."""
+    with tf.Graph().as_default() as graph:
+        x = tf.compat.v1.placeholder(tf.float32, (None, 8, 8, 4), name="x")
+        tf.nn.conv2d(x, tf.random.stateless_normal((1, 1, 4, 6), (1, 2)), 1, "SAME", name="y")
+    result = optimised(graph.as_graph_def(), ("y",), max_batch_size=batch, options={"xla": options}, strict=True)
+    ops = [node.op for function in result.graph_def.library.function for node in function.node_def]
+    assert (ops.count("MatMul"), ops.count("Conv2D")) == (products, 1 - products)
+
+
 def test_the_profile_says_which_buckets(net: tuple[Any, tgo.Result]) -> None:
     def buckets(**options: Any) -> Any:
         return optimised(net[0], OUTPUTS, **options).report.segments[ENGINE].details["xla"]["buckets"]
