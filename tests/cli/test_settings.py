@@ -224,3 +224,24 @@ def test_other_shells_have_a_script(shell: str, capsys: Printed) -> None:
     assert main(["completion", shell]) == 0
     script = capsys.readouterr().out
     assert all(command in script for command in COMMANDS)
+
+
+def test_a_list_of_a_plugin_is_one_value(tmp_path: Path) -> None:
+    options = config_from("[option.int8]\nskip = ['name=a*', 'name=b*']\namax = { x = 1.5 }", tmp_path).options
+    assert options["int8"] == {"skip": ["name=a*", "name=b*"], "amax": {"x": 1.5}}
+
+
+def test_what_was_set_is_printed_and_reads_back(tmp_path: Path, capsys: Printed) -> None:
+    given = [
+        "optimize", "a model.keras", "-o", 'out "dir"', "--precision", "FP16", "--shape", "x=1x4:2x4:8x4", "--shape", "x=1x4",
+        "--option", "int8.skip=['a', 'b']", "--deny-node", "100%/*", "--strict", "--build-timeout", "2.5", "--max-batch-size", "7",
+    ]  # fmt: skip
+    assert main([*given, "--print-config"]) == 0
+    printed = capsys.readouterr().out
+    (tmp_path / "all.toml").write_text(printed)
+    assert main(["optimize", "--config", str(tmp_path / "all.toml"), "--print-config"]) == 0
+    assert capsys.readouterr().out == printed, "also the usual values that its comments tell"
+    set_ = tomllib.loads(printed)["optimize"]
+    assert (set_["model"], set_["precision"], set_["max-batch-size"]) == ("a model.keras", "fp16", 7)
+    assert set_["deny-node"] == ["100%/*"]
+    assert "default: fp32" in printed

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 EXIT_NO = 3
 """The command did its work and the answer is no: a tolerance or a speed-up is missed, a culprit or a problem was found."""
 
+VALUES = "PLUGIN.KEY=VALUE"
+"""Of options whose values are TOML."""
 MODEL = "GraphDef (.pb, .pbtxt), SavedModel or TF-Hub directory, Keras model (.keras, .h5), or TF1 checkpoint (its prefix, or .meta)"
 
 
@@ -163,7 +165,7 @@ def add_config_arguments(parser: argparse.ArgumentParser) -> None:
         help="where plans too large for the GraphDef go (default: among the user's cached files)",
     )  # fmt: skip
     group.add_argument(
-        "--option", action="append", default=[], metavar="PLUGIN.KEY=VALUE",
+        "--option", action="append", default=[], metavar=VALUES,
         help="an option of a plugin; the value is read as TOML, or else taken as text; repeatable",
     )  # fmt: skip
 

@@ -23,6 +23,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from tfgraphopt.cli.common import VALUES
 from tfgraphopt.cli.parser import Parsers
 from tfgraphopt.errors import ConfigError
 
@@ -99,7 +100,8 @@ def _apply(parser: argparse.ArgumentParser, values: Mapping[str, Any], path: Pat
 
 
 def _relax(action: argparse.Action, default: Any) -> None:
-    """Make ``default`` the value of an argument that the command line then need not give."""
+    """Make ``default`` the value of an argument that the command line then need not give; its help tells the usual one."""
+    action.help = (action.help or "").replace("%(default)s", str(action.default).replace("%", "%%"))
     action.default = default
     action.required = False
     if not action.option_strings and action.nargs is None:
@@ -124,7 +126,7 @@ def _flag(action: argparse.Action, value: Any) -> bool:
 
 
 def _list(action: argparse.Action, value: Any) -> list[Any]:
-    return [_scalar(action, text) for text in _texts(value)]
+    return [_scalar(action, text) for text in _texts(value, lists_are_values=action.metavar == VALUES)]
 
 
 def _scalar(action: argparse.Action, value: Any) -> Any:
@@ -137,21 +139,26 @@ def _scalar(action: argparse.Action, value: Any) -> Any:
     return made
 
 
-def _texts(value: Any) -> Iterable[str]:
-    """A list as it is, a table as KEY=VALUE texts, nested tables with dots between their keys."""
+def _texts(value: Any, *, lists_are_values: bool) -> Iterable[str]:
+    """A list as it is, a table as KEY=VALUE texts, nested tables with dots between their keys.
+
+    A list in a table is one value where values are TOML, and else as many texts: a shape for every profile.
+    """
     if isinstance(value, dict):
         for key, inner in value.items():
-            yield from _pairs(key, inner)
+            yield from _pairs(key, inner, lists_are_values)
     elif isinstance(value, list):
         yield from map(str, value)
     else:
         raise TypeError(f"a list or a table is wanted, not a {type(value).__name__}")
 
 
-def _pairs(key: str, value: Any) -> Iterable[str]:
+def _pairs(key: str, value: Any, lists_are_values: bool) -> Iterable[str]:
     if isinstance(value, dict):
         for name, inner in value.items():
-            yield from _pairs(f"{key}.{name}", inner)
+            yield from _pairs(f"{key}.{name}", inner, lists_are_values)
+    elif isinstance(value, list) and lists_are_values:
+        yield f"{key}={_toml(value)}"
     elif isinstance(value, list):
         yield from (f"{key}={each}" for each in value)
     else:
@@ -177,11 +184,15 @@ def _meaning(action: argparse.Action) -> str:
 
 
 def _line(key: str, value: Any) -> str:
-    import tomli_w
-
     if value is None:
         return f"# {key} ="
-    return tomli_w.dumps({key: _plain(value)}, multiline_strings=False).rstrip("\n")
+    return f"{key} = {_toml(_plain(value))}"
+
+
+def _toml(value: Any) -> str:
+    import tomli_w
+
+    return tomli_w.dumps({"value": value}, multiline_strings=False).partition("=")[2].strip()
 
 
 def _plain(value: Any) -> Any:
