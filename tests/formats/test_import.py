@@ -34,6 +34,32 @@ def ours(done: subprocess.CompletedProcess[str]) -> list[str]:
     return [line for line in done.stderr.splitlines() if "engines of" in line]
 
 
+PACKAGE = {
+    "circular/__init__.py": "import tfgraphopt, tensorflow\n",
+    "circular/plugin.py": "import tfgraphopt\nimport tensorflow as tf\nassert tfgraphopt.hookimpl and tf.constant\n",
+    "circular/engine.py": (
+        "import tensorflow as tf\nfrom tfgraphopt.runtimes import EngineRuntime\n"
+        "RUNTIME = EngineRuntime('circular', lambda: print('circular', tf.__version__), dict, lambda: None)\n"
+    ),
+    "circular/raising.py": "raise RuntimeError('not on this machine')\n",
+    "circular-1.0.dist-info/METADATA": "Metadata-Version: 2.1\nName: circular\nVersion: 1.0\n",
+    "circular-1.0.dist-info/entry_points.txt": (
+        "[tfgraphopt]\ncircular = circular.plugin\n"
+        "[tfgraphopt.runtimes]\ncircular = circular.engine:RUNTIME\nmissing = circular.nowhere:RUNTIME\n"
+        "odd = circular.plugin:NOTHING\nraising = circular.raising:RUNTIME\n"
+    ),
+}  # fmt: skip
+
+
+@pytest.fixture
+def installed(tmp_path: Path) -> str:
+    """Where a distribution is installed whose package imports everything at its top, and whose entry points are partly broken."""
+    for name, text in PACKAGE.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    return str(tmp_path)
+
+
 # -- both, in either order -----------------------------------------------------------------------------------------------
 
 
@@ -77,18 +103,30 @@ print(sum(c.engine_runs for c in engine_op.counters().values()) >= 1)
 """
 
 
-@pytest.mark.parametrize(
-    "imports",
-    ["import tfgraphopt\nimport tensorflow as tf", "import tensorflow.python.framework.ops, tfgraphopt\nimport tensorflow as tf"],
-    ids=["tfgraphopt-first", "tensorflow-first"],
-)  # fmt: skip
-def test_models_load_and_run_without_a_plugin_or_a_compiler(imports: str, saved: Path) -> None:
+def test_models_load_and_run_with_tensorflow_first(saved: Path) -> None:
+    """Without a plugin or a compiler."""
+    imports = "import tensorflow.python.framework.ops, tfgraphopt\nimport tensorflow as tf"
     done = python(RUN.format(imports=imports), saved, *ENGINES, CXX="/nonexistent")
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines() == ["", "2", "True"], (
         "no plugin was imported; both nodes ran, OpenVINO's in its engine"
     )
     assert not ours(done)
+
+
+def test_models_load_and_run_with_tfgraphopt_first_in_the_midst_of_a_plugin(saved: Path, installed: str) -> None:
+    """A plugin that imports both at its top loads, and broken entry points cost a line each."""
+    imports = "import circular.plugin\nimport tensorflow as tf"
+    after = "import tfgraphopt.plugins; print(tfgraphopt.plugins.load().failures)"
+    done = python(RUN.format(imports=imports) + after, saved, *ENGINES, CXX="/nonexistent", PYTHONPATH=installed)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[0].startswith("circular 2.")
+    assert done.stdout.splitlines()[1:] == ["", "2", "True", "()"]
+    missing, odd, raising = ours(done)
+    assert "missing" in missing
+    assert "No module named 'circular.nowhere'" in missing
+    assert "odd" in odd
+    assert "RuntimeError: not on this machine" in raising
 
 
 def test_tfgraphopt_alone_imports_no_tensorflow_and_no_plugin() -> None:
@@ -108,49 +146,10 @@ def test_entry_points_and_hooks_name_the_same_runtimes() -> None:
 # -- nobody's import breaks --------------------------------------------------------------------------------------------
 
 
-PACKAGE = {
-    "circular/__init__.py": "import tfgraphopt, tensorflow\n",
-    "circular/plugin.py": "import tfgraphopt\nimport tensorflow as tf\nassert tfgraphopt.hookimpl and tf.constant\n",
-    "circular/engine.py": (
-        "import tensorflow as tf\nfrom tfgraphopt.runtimes import EngineRuntime\n"
-        "RUNTIME = EngineRuntime('circular', lambda: print('circular', tf.__version__), dict, lambda: None)\n"
-    ),
-    "circular/raising.py": "raise RuntimeError('not on this machine')\n",
-    "circular-1.0.dist-info/METADATA": "Metadata-Version: 2.1\nName: circular\nVersion: 1.0\n",
-    "circular-1.0.dist-info/entry_points.txt": (
-        "[tfgraphopt]\ncircular = circular.plugin\n"
-        "[tfgraphopt.runtimes]\ncircular = circular.engine:RUNTIME\nmissing = circular.nowhere:RUNTIME\n"
-        "odd = circular.plugin:NOTHING\nraising = circular.raising:RUNTIME\n"
-    ),
-}  # fmt: skip
-
-
-@pytest.fixture
-def installed(tmp_path: Path) -> str:
-    """Where a distribution is installed whose package imports everything at its top, and whose entry points are partly broken."""
-    for name, text in PACKAGE.items():
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).write_text(text)
-    return str(tmp_path)
-
-
 KNOWN = """
 from tensorflow.python.framework import op_def_registry
 print(*(op for op in ("TRTEngineOp", "TfgraphoptRecord") if op_def_registry.get(op) is not None))
 """
-
-
-def test_a_plugin_that_imports_both_at_its_top_loads_and_broken_entry_points_cost_a_line_each(installed: str) -> None:
-    code = f"import circular.plugin, tfgraphopt.plugins{KNOWN}print(tfgraphopt.plugins.load().failures)"
-    done = python(code, PYTHONPATH=installed)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines()[0].startswith("circular 2.")
-    assert done.stdout.splitlines()[1:] == ["TRTEngineOp TfgraphoptRecord", "()"]
-    missing, odd, raising = ours(done)
-    assert "missing" in missing
-    assert "No module named 'circular.nowhere'" in missing
-    assert "odd" in odd
-    assert "RuntimeError: not on this machine" in raising
 
 
 THREADS = """
@@ -181,8 +180,12 @@ def test_threads_that_import_everything_at_once(installed: str) -> None:
 
 
 COMPILER = f"""
-import tfgraphopt, tensorflow
-{KNOWN}
+from tfgraphopt.cli import main
+assert main(["passes"]) == 0
+print("--"){KNOWN}
+import sys, tensorflow, tfgraphopt.registration
+print("-- at last", file=sys.stderr)
+tfgraphopt.registration.tensorflow_imported(tensorflow)
 try:
     import tfgraphopt.runtime
 except tfgraphopt.TfGraphOptError as error:
@@ -191,10 +194,11 @@ except tfgraphopt.TfGraphOptError as error:
 
 
 def test_without_a_compiler_and_its_product_a_line_says_so_and_the_runtime_raises(tmp_path: Path) -> None:
+    """And the command line does not even try where it runs no engine."""
     done = python(COMPILER, CXX="/nonexistent", TFGRAPHOPT_CACHE_DIR=str(tmp_path))
     assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines()[0] == "", "the ops are not known"
-    assert "no C++ compiler was found" in done.stdout.splitlines()[1]
+    assert done.stdout.partition("--")[2].split("\n")[1:] == ["", "no C++ compiler was found", ""]
+    assert "engines of" not in done.stderr.partition("-- at last")[0]
     (line,) = ours(done)
     assert "engines of int8, openvino, trt" in line
     assert "no C++ compiler was found" in line
@@ -219,10 +223,3 @@ def test_plugins_that_are_switched_off_are_left_out(
     registration.tensorflow_imported(tf)
     (record,) = caplog.records
     assert "odd" in record.getMessage()
-
-
-def test_the_command_line_compiles_nothing_that_it_does_not_need(tmp_path: Path) -> None:
-    code = f"from tfgraphopt.cli import main\nassert main(['passes']) == 0\nprint('--'){KNOWN}"
-    done = python(code, CXX="/nonexistent", TFGRAPHOPT_CACHE_DIR=str(tmp_path))
-    assert done.returncode == 0, done.stderr
-    assert (done.stdout.partition("--")[2].strip(), ours(done)) == ("", [])
