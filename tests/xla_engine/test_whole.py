@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -86,3 +89,25 @@ def test_what_reads_a_table_is_not(saved: Path) -> None:
     )
     assert not _is_whole(result.functions["needless"])  # its signature still has the table
     _assert_same(result.functions["needless"](x=_x(2)), original.signatures["needless"](x=_x(2)))
+
+
+NO_COMPILER = """
+import sys
+import numpy as np
+import tensorflow as tf
+import tfgraphopt as tgo
+result = tgo.optimize(sys.argv[1], signatures=["plain"], engine="xla", minimum_segment_size=1, strict=True)
+print("SUM", float(tf.reduce_sum(result.functions["plain"](x=tf.ones((2, 6)))["y"])))
+"""
+
+
+def test_no_compiler_is_needed(saved: Path, tmp_path: Path) -> None:
+    """TensorFlow has all the ops; that those of other engines cannot be compiled is a line in the log."""
+    environment = {**os.environ, "CXX": "none", "TFGRAPHOPT_CACHE_DIR": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, "-c", NO_COMPILER, str(saved)], capture_output=True, text=True, check=False, env=environment
+    )
+    assert done.returncode == 0, done.stderr
+    expected = tf.saved_model.load(str(saved)).signatures["plain"](x=tf.ones((2, 6)))["y"]
+    assert float(done.stdout.split()[-1]) == pytest.approx(float(tf.reduce_sum(expected)), rel=1e-5)
+    assert "no C++ compiler was found" in done.stderr

@@ -20,7 +20,8 @@ def load_functions(result: Result) -> Mapping[str, Any]:
     """
     import tensorflow as tf
 
-    import tfgraphopt.runtime  # noqa: F401  registers the engine op
+    if _has_engine_nodes(result):
+        import tfgraphopt.runtime  # noqa: F401  registers their ops, or raises what keeps it from that
 
     scratch = Path(tempfile.mkdtemp(prefix="tfgraphopt-"))
     try:
@@ -33,6 +34,20 @@ def load_functions(result: Result) -> Mapping[str, Any]:
     for function in functions.values():
         function.tfgraphopt_model = loaded  # holds the variables, and through them the directory
     return functions
+
+
+def _has_engine_nodes(result: Result) -> bool:
+    """Whether there are nodes of ops that TensorFlow itself does not have (engines of XLA are functions of its own ops)."""
+    from tfgraphopt.graphdef import tf_op_table
+
+    known = tf_op_table()
+    modules = [result.module, *(part.module for part in result.parts.values())]
+    return any(
+        node.op not in known and node.op not in module.functions
+        for module in modules
+        for graph in module.graphs("tf")
+        for node in graph
+    )
 
 
 def _found(loaded: Any, parts: Mapping[str, Any]) -> dict[str, Any]:
