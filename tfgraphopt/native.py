@@ -42,8 +42,7 @@ class Target:
     Attributes:
         tensorflow_version: ``tf.__version__``.
         build: what tells builds of one version apart: TensorFlow's git version, its compiler, and the size of its library.
-        system: the machine and the C library with its version. (A library runs with a C library as old as the one that it was linked
-            with, or newer; of another system's only the same version is taken.)
+        system: the machine, and the C library with its version (an older one may lack what the library was linked with).
         compile_flags: what TensorFlow's headers demand.
         link_flags: what its library demands.
     """
