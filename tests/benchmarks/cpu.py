@@ -1,13 +1,19 @@
 """CPU latency side by side: plain TensorFlow, OpenVINO engines inside TensorFlow in FP32 and INT8, and OpenVINO alone.
 
 ``python tests/benchmarks/cpu.py [MODEL ...] [--batches 1 8] [--repeats 15] [--precisions fp32 int8]``. One process, one table; the
-versions of a model take turns, so that whatever else the machine does hits all of them; the table shows medians. OpenVINO alone
-reads the original frozen graph with its own TensorFlow frontend, is compiled for exactly the batch it runs and with the same
-properties as our engines, and reads and writes its caller's memory. A call of a TensorFlow session that only hands its inputs
-through is measured as well: what a graph inside TensorFlow costs before anything is computed. INT8 is calibrated on other inputs
-than those that are timed; the weights of keras.applications are random, so its error says little. BERT-base is an encoder of BERT's
-dimensions (12 layers, hidden size 768, 128 tokens; a vocabulary of 1,000, for an embedding table takes memory and no time) with random
-weights, in FP32 only.
+versions of a model take turns, so that whatever else the machine does hits all of them; the table shows medians. A short call is
+timed right after another of its kind. OpenVINO alone reads the original frozen graph with its own TensorFlow frontend, is compiled
+for exactly the shapes it runs and with the same properties as our engines, and reads and writes its caller's memory.
+
+Sessions are called in three ways. "ours" and "TensorFlow": TensorFlow's callable (``Session::MakeCallable``), computing in the
+caller's thread; plain TensorFlow with its pool of threads as well, and the faster of both counts. "session.run": ours as most
+programs call a session. "empty": a callable that only hands its inputs through, what a graph inside TensorFlow costs before
+anything is computed. All arrays lie where TensorFlow takes them without a copy.
+
+INT8 is calibrated on other inputs than those that are timed; the weights of keras.applications are random, so its error says little.
+BERT-base is an encoder of BERT's dimensions (12 layers, hidden size 768, 128 tokens; a vocabulary of 1,000, for an embedding table takes
+memory and no time) with random weights, in FP32 only. MTCNN is all network calls of a face detection (workloads.py): PNet compiled for
+each size of the pyramid, RNet and ONet, by OpenVINO alone and by us, for any number of candidates.
 
 On a machine with other load ``--processor`` tells more: the least processor time of any repeat, of all threads.
 """
@@ -32,28 +38,25 @@ if not __package__:  # run as a script: the tests' packages are beside its own
 
 import attrs
 import numpy as np
-from precision import encoder
 from rich.console import Console
 from rich.table import Table
 
 import tfgraphopt as tgo
 import tfgraphopt.runtime
+from benchmarks.workloads import NAMES, Shapes, Step, Workload, workload
 from tfgraphopt.errors import ConfigError
 from tfgraphopt.graphdef import export_graph_def
 from tfgraphopt_openvino.build import properties
-from zoo import keras_models, pretrained
-from zoo.frozen import Array, FrozenModel, Input
+from zoo.frozen import Array, FrozenModel
 
-BERT = "BERT-base"
-MODELS = ("ResNet50", "MobileNetV2", "EfficientNetB0", "ConvNeXtTiny", BERT, "PNet", "RNet", "ONet", "BasicPitch")
 PRECISIONS = ("fp32", "int8")
-_TOKENS, _VOCABULARY = 128, 1000
-
-_SINGLE_ONLY = frozenset({BERT})
-"""Models that are not quantised here: their calibration graphs take gigabytes."""
+_CALLERS_THREAD = -1
+_SHORT = 0.1
+"""Seconds. Calls that take less are timed after another of the same kind."""
 
 Call = Callable[[], object]
-Session = Callable[[Sequence[Array]], Sequence[Array]]
+Callables = Mapping[str, Callable[..., Sequence[Array]]]
+"""By network, a function of its inputs in order."""
 
 
 @attrs.frozen
@@ -78,24 +81,16 @@ class Measured:
     tensorflow: float
     openvino: float
     empty: float
+    session_run: float | None
     ours: Mapping[str, float]
     errors: Mapping[str, float]
     engines: Mapping[str, str]
 
 
-@attrs.frozen(eq=False)
-class Encoder(FrozenModel):
-    """An encoder of BERT-base's dimensions."""
-
-    def feeds(self, batch: int, seed: int = 0) -> dict[str, Array]:
-        """Token ids and a mask."""
-        return encoder.encoder_feeds(batch, _TOKENS, _VOCABULARY, seed + 1)
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure and print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("models", nargs="*", default=MODELS, metavar="MODEL", help=f"of {', '.join(MODELS)}")
+    parser.add_argument("models", nargs="*", default=NAMES, metavar="MODEL", help=f"of {', '.join(NAMES)}")
     parser.add_argument("--batches", type=int, nargs="+", default=[1, 8])
     parser.add_argument("--repeats", type=int, default=15, help="runs of each version")
     parser.add_argument("--precisions", nargs="+", choices=PRECISIONS, default=PRECISIONS)
@@ -111,75 +106,83 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def build(name: str) -> FrozenModel:
-    """A frozen model of the zoo, or the encoder."""
-    if name == BERT:
-        graph_def, outputs = encoder.encoder(12, 768, 12, _TOKENS, _VOCABULARY)
-        inputs = (Input("ids", "int32", (None, _TOKENS)), Input("mask", "float32", (None, _TOKENS)))
-        return Encoder(name, graph_def, inputs, outputs)
-    return pretrained.build(name) if name in pretrained.NAMES else keras_models.build(name)
-
-
 def measure(
     name: str, batches: Sequence[int], repeats: int, precisions: Sequence[str], timer: Timer = WALL
 ) -> list[Measured]:
     """Measure one model."""
-    model = build(name)
-    feeds = {batch: [model.feeds(batch)[i.name] for i in model.inputs] for batch in batches}
+    work = workload(name, batches)
     with tempfile.TemporaryDirectory(prefix="tfgraphopt-") as folder:
-        ours = _sessions(model, feeds, [p for p in precisions if p == "fp32" or name not in _SINGLE_ONLY], Path(folder))
-        original, empty = _session(model, model.graph_def), _hand_through(model)
+        sessions = _sessions(work, [p for p in precisions if p == "fp32" or work.quantised], Path(folder))
+        plain = {n: _session(m, m.graph_def) for n, m in work.models.items()}
+        ours = {p: _callables(work, made, _CALLERS_THREAD) for p, made in sessions.items()}
+        versions: dict[str, Callables] = {
+            "pool": _callables(work, plain, 0),
+            "caller": _callables(work, plain, _CALLERS_THREAD),
+            "empty": {n: _hand_through(m) for n, m in work.models.items()},
+            "session.run": _session_runs(work, sessions.get("fp32", {})),
+            **ours,
+        }
         rows = []
-        for batch, arrays in feeds.items():
-            alone = _openvino(model, arrays)
+        for batch, steps in work.steps.items():
+            calls = {n: _sequence(v, steps) for n, v in versions.items() if v}
+            calls["alone"] = _openvino(work, steps)
             gc.collect()  # TensorFlow's Python graphs are cycles, each with the weights
-            calls: list[Call] = [partial(original, arrays), alone, partial(empty, arrays)]
-            calls += [partial(f, arrays) for f in ours.values()]
-            plain, theirs, nothing, *seconds = _take_turns(calls, repeats, timer)
-            del alone, calls
-            checked = {p: _checked(call, arrays, original(arrays)) for p, call in ours.items()}
-            errors, engines = ({p: found[i] for p, found in checked.items()} for i in (0, 1))
-            rows.append(
-                Measured(name, batch, plain, theirs, nothing, dict(zip(ours, seconds, strict=True)), errors, engines)  # type: ignore[arg-type]
-            )
+            taken = dict(zip(calls, _take_turns(list(calls.values()), repeats, timer), strict=True))
+            del calls
+            checked = {p: _checked(made, versions["pool"], steps) for p, made in ours.items()}
+            rows.append(_row(name, batch, taken, checked))
     return rows
 
 
-def _sessions(
-    model: FrozenModel, feeds: Mapping[int, Sequence[Array]], precisions: Sequence[str], folder: Path
-) -> dict[str, Session]:
-    """Our versions. A large model is in memory often enough: nothing but the sessions is kept."""
+def _row(name: str, batch: int, taken: Mapping[str, float], checked: Mapping[str, tuple[float, str]]) -> Measured:
+    return Measured(
+        name, batch, min(taken["pool"], taken["caller"]), taken["alone"], taken["empty"], taken.get("session.run"),
+        {p: taken[p] for p in checked}, {p: error for p, (error, _) in checked.items()},
+        {p: engines for p, (_, engines) in checked.items()},
+    )  # fmt: skip
+
+
+def _sessions(work: Workload, precisions: Sequence[str], folder: Path) -> dict[str, dict[str, Any]]:
+    """Our versions, by precision and network. A large model is in memory often enough: nothing but the sessions is kept."""
     made = {}
     for precision in precisions:
-        graph_def = _optimise(model, feeds, precision, folder)
+        optimised = {n: _optimise(m, work.shapes[n], precision, folder) for n, m in work.models.items()}
         gc.collect()
-        if graph_def is not None:
-            made[precision] = _session(model, graph_def)
+        if all(graph_def is not None for graph_def in optimised.values()):
+            made[precision] = {n: _session(work.models[n], graph_def) for n, graph_def in optimised.items()}
     return made
 
 
-def _checked(call: Session, arrays: Sequence[Array], expected: Sequence[Array]) -> tuple[float, str]:
+def _sequence(networks: Callables, steps: Sequence[Step]) -> Call:
+    """All calls of a workload."""
+    bound = [partial(networks[step.model.name], *step.arrays) for step in steps]
+
+    def run() -> None:
+        for call in bound:
+            call()
+
+    return run
+
+
+def _checked(ours: Callables, plain: Callables, steps: Sequence[Step]) -> tuple[float, str]:
     """The largest error of a version, and what ran its engine nodes."""
     tfgraphopt.runtime.reset_counters()
-    error = max(_error(a, b) for a, b in zip(call(arrays), expected, strict=True))
-    return error, _engines(tfgraphopt.runtime.counters())
+    pairs = [
+        pair
+        for step in steps
+        for pair in zip(ours[step.model.name](*step.arrays), plain[step.model.name](*step.arrays), strict=True)
+    ]
+    return max(_error(made, expected) for made, expected in pairs), _engines(tfgraphopt.runtime.counters())
 
 
-def _optimise(model: FrozenModel, feeds: Mapping[int, Sequence[Array]], precision: str, folder: Path) -> object:
-    """Engines from the smallest to the largest batch, which are compiled for on their own, with plans in files of ``folder``.
-
-    None where nothing can be quantised.
-    """
-    sizes = sorted(feeds)
-    shapes = {
-        node.name: tgo.ShapeRange(*(feeds[b][i].shape for b in (sizes[0], sizes[len(sizes) // 2], sizes[-1])))
-        for i, node in enumerate(model.inputs)
-    }
+def _optimise(model: FrozenModel, shapes: Shapes, precision: str, folder: Path) -> object:
+    """Engines with plans in files of ``folder``; None where nothing can be quantised."""
     config = tgo.Config(
-        engine="openvino", precision=precision, input_shapes=shapes, engine_dir=folder, max_embedded_bytes=1,
+        engine="openvino", precision=precision, input_shapes=dict(shapes), engine_dir=folder, max_embedded_bytes=1,
         options={"engine_cache": False},
     )  # fmt: skip
-    data = None if precision == "fp32" else [model.feeds(sizes[-1], seed) for seed in (1, 2)]
+    largest = max(ranges[-1].max[0] for ranges in shapes.values())
+    data = None if precision == "fp32" else [model.feeds(largest, seed) for seed in (1, 2)]
     try:
         return tgo.optimize_graph_def(model.graph_def, model.outputs, config, calibration_data=data).graph_def
     except ConfigError as error:
@@ -188,37 +191,80 @@ def _optimise(model: FrozenModel, feeds: Mapping[int, Sequence[Array]], precisio
         return None
 
 
-def _session(model: FrozenModel, graph_def: object) -> Session:
+def _session(model: FrozenModel, graph_def: object) -> Any:
     import tensorflow as tf
 
-    session = tf.compat.v1.Session(graph=_graph(graph_def))
-    call = session.make_callable([f"{o}:0" for o in model.outputs], [f"{i.name}:0" for i in model.inputs])
-    return lambda arrays: call(*arrays)
+    return tf.compat.v1.Session(graph=_graph(graph_def))
 
 
-def _hand_through(model: FrozenModel) -> Session:
-    """A session that returns copies of its inputs."""
+def _callables(work: Workload, sessions: Mapping[str, Any], pool: int) -> Callables:
+    """TensorFlow's callables, computing in ``pool`` (of ``RunOptions.inter_op_thread_pool``; -1: in the caller's thread)."""
+    return {
+        name: _callable(sessions[name], [f"{i.name}:0" for i in model.inputs], [f"{o}:0" for o in model.outputs], pool)
+        for name, model in work.models.items()
+    }
+
+
+def _callable(session: Any, fed: Sequence[str], fetched: Sequence[str], pool: int) -> Callable[..., Sequence[Array]]:
+    from tensorflow.core.protobuf import config_pb2
+
+    how = config_pb2.RunOptions(inter_op_thread_pool=pool)
+    options = config_pb2.CallableOptions(feed=fed, fetch=fetched, run_options=how)
+    made: Callable[..., Sequence[Array]] = session._make_callable_from_options(options)
+    return made
+
+
+def _session_runs(work: Workload, sessions: Mapping[str, Any]) -> Callables:
+    made = {}
+    for name, session in sessions.items():
+        model = work.models[name]
+        made[name] = session.make_callable([f"{o}:0" for o in model.outputs], [f"{i.name}:0" for i in model.inputs])
+    return made
+
+
+def _hand_through(model: FrozenModel) -> Callable[..., Sequence[Array]]:
+    """A callable that returns its inputs."""
     import tensorflow as tf
 
     graph = tf.Graph()
     with graph.as_default():
         fed = [tf.compat.v1.placeholder(i.dtype, i.shape) for i in model.inputs]
-        call = tf.compat.v1.Session(graph=graph).make_callable([tf.identity(p) for p in fed], fed)
-    return lambda arrays: call(*arrays)
+        returned = [tf.identity(p).name for p in fed]
+    return _callable(tf.compat.v1.Session(graph=graph), [p.name for p in fed], returned, _CALLERS_THREAD)
 
 
-def _openvino(model: FrozenModel, arrays: Sequence[Array]) -> Call:
-    """OpenVINO on the original graph, compiled for these shapes; inputs and outputs are not copied."""
+def _openvino(work: Workload, steps: Sequence[Step]) -> Call:
+    """OpenVINO on the original graphs, compiled for the shapes of each step; inputs and outputs are not copied."""
+    converted = {name: _converted(model) for name, model in work.models.items()}
+    bound = [_request(converted[step.model.name], step, work) for step in steps]
+
+    def run() -> None:
+        for call in bound:
+            call()
+
+    return run
+
+
+def _request(converted: Any, step: Step, work: Workload) -> Call:
     import openvino as ov
     import tensorflow as tf
 
-    converted = _converted(model)
-    converted.reshape({f"{i.name}:0": list(a.shape) for i, a in zip(model.inputs, arrays, strict=True)})
+    named = {f"{i.name}:0": a for i, a in zip(step.model.inputs, step.arrays, strict=True)}
+    converted.reshape({name: _compiled_for(step.model, array, work) for name, array in named.items()})
     threads = tf.config.threading.get_intra_op_parallelism_threads() or len(os.sched_getaffinity(0))
     ours = {**properties(tgo.Config(engine="openvino")), "INFERENCE_NUM_THREADS": threads}
     request = ov.Core().compile_model(converted, "CPU", ours).create_infer_request()
-    named = {f"{i.name}:0": a for i, a in zip(model.inputs, arrays, strict=True)}
     return lambda: request.infer(named, share_inputs=True, share_outputs=True)
+
+
+def _compiled_for(model: FrozenModel, array: Array, work: Workload) -> Any:
+    """The very shape; any number up to the most where nobody knows it before the call."""
+    import openvino as ov
+
+    if model.name not in work.varying:
+        return ov.PartialShape(list(array.shape))
+    most = max(r.max[0] for ranges in work.shapes[model.name].values() for r in ranges)
+    return ov.PartialShape([ov.Dimension(1, most), *array.shape[1:]])
 
 
 def _converted(model: FrozenModel) -> Any:
@@ -249,6 +295,8 @@ def _take_turns(calls: Sequence[Call], repeats: int, timer: Timer) -> list[float
     seconds: list[list[float]] = [[] for _ in calls]
     for _ in range(repeats + 2):
         for call, taken in zip(calls, seconds, strict=True):
+            if taken and taken[-1] < _SHORT:
+                call()
             started = timer.clock()
             call()
             taken.append(timer.clock() - started)
@@ -269,17 +317,15 @@ def table(rows: Sequence[Measured], precisions: Sequence[str], timer: Timer = WA
     """Milliseconds and ratios."""
     shown = Table(title=f"CPU latency, {len(os.sched_getaffinity(0))} cores, {timer.title}")
     ours = [f"ours {p}" for p in precisions]
-    ratios = ("speed-up", "ours / alone", "(ours - empty) / alone", "int8 gain")
-    for name in ("model", "batch", "TensorFlow", "OpenVINO alone", "empty call", *ours, *ratios, "error", "engines"):
+    ratios = ("speed-up", "ours / alone", "ours - alone, us", "session.run / alone", "int8 gain")
+    for name in ("model", "batch", "TensorFlow", "OpenVINO alone", "empty", *ours, *ratios, "error", "engines"):
         shown.add_column(name, justify="left" if name in ("model", "engines") else "right")
     for r in rows:
         milliseconds = [_ms(r.tensorflow), _ms(r.openvino), _ms(r.empty), *(_ms(r.ours.get(p)) for p in precisions)]
         first = r.ours.get("fp32")
         faster = [_ratio(r.tensorflow, first, "x"), _ratio(first, r.openvino)]
-        faster += [
-            _ratio(None if first is None else first - r.empty, r.openvino),
-            _ratio(first, r.ours.get("int8"), "x"),
-        ]
+        faster += ["-" if first is None else f"{(first - r.openvino) * 1e6:.0f}"]
+        faster += [_ratio(r.session_run, r.openvino), _ratio(first, r.ours.get("int8"), "x")]
         errors = ", ".join(f"{e:.0e}" for e in r.errors.values())
         shown.add_row(
             r.model, str(r.batch), *milliseconds, *faster, errors, ", ".join(dict.fromkeys(r.engines.values()))

@@ -39,8 +39,8 @@ def _stage(kind: Any, number: int, run: Runner) -> Any:
     return stage
 
 
-def detect(image: Array, pnet: Runner, rnet: Runner, onet: Runner) -> Detections:
-    """The faces in `image` (height, width, 3) uint8 RGB: pyramid, PNet, RNet, ONet and the suppressions between them.
+def detect(image: Array | list[Array], pnet: Runner, rnet: Runner, onet: Runner) -> Detections:
+    """The faces in `image` (height, width, 3) uint8 RGB, or in all of a list: pyramid, PNet, RNet, ONet and the suppressions between.
 
     Each of the three functions takes one float32 array of images and returns the outputs of `zoo.pretrained.build` of
     its name, in that order. Thresholds and scales are mtcnn 1.0.0's defaults. Zhang et al. 2016, arXiv:1604.02878.
