@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
+from tensorflow.core.protobuf import config_pb2
 
 import tfgraphopt as tgo
 from tfgraphopt import plugins
@@ -54,6 +55,18 @@ def session(graph_def: Any, feeds: Sequence[str], outputs: Sequence[str]) -> Cal
     with tf.Graph().as_default() as graph:
         tf.graph_util.import_graph_def(graph_def, name="")
     made: Call = tf.compat.v1.Session(graph=graph).make_callable([f"{o}:0" for o in outputs], [f"{f}:0" for f in feeds])
+    return made
+
+
+def callers_thread(graph_def: Any, feeds: Sequence[str], outputs: Sequence[str]) -> Call:
+    """The same by TensorFlow's callable, with all kernels in the thread that calls."""
+    with tf.Graph().as_default() as graph:
+        tf.graph_util.import_graph_def(graph_def, name="")
+    options = config_pb2.CallableOptions(
+        feed=[f"{f}:0" for f in feeds], fetch=[f"{o}:0" for o in outputs],
+        run_options=config_pb2.RunOptions(inter_op_thread_pool=-1),
+    )  # fmt: skip
+    made: Call = tf.compat.v1.Session(graph=graph)._make_callable_from_options(options)
     return made
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from engine_op.leaks import leaked_bytes
 
 import tfgraphopt as tgo
 import tfgraphopt.runtime
-from openvino_engine.nets import ENGINE, RANGES, assert_close, cnn, images, optimised, session
+from openvino_engine.nets import ENGINE, RANGES, Call, assert_close, callers_thread, cnn, images, optimised, session
 from tfgraphopt_trt import engine_op
 
 OUTPUTS = ("y", "map")
@@ -27,11 +28,12 @@ def net() -> tuple[Any, tgo.Result]:
     return graph_def, optimised(graph_def, OUTPUTS, input_shapes=RANGES)
 
 
-def test_sixteen_threads_with_mixed_shapes(net: tuple[Any, tgo.Result]) -> None:
+@pytest.mark.parametrize("called", [session, callers_thread])
+def test_sixteen_threads_with_mixed_shapes(net: tuple[Any, tgo.Result], called: Callable[..., Call]) -> None:
     inside = [(1, 12), (4, 20), (8, 32), (2, 15), (5, 20), (8, 12)]
     outside = [(9, 20), (1, 40)]
     feeds = [images(*shape) for shape in [*inside, *outside]]
-    original, ours = session(net[0], ["x"], OUTPUTS), session(net[1].graph_def, ["x"], OUTPUTS)
+    original, ours = session(net[0], ["x"], OUTPUTS), called(net[1].graph_def, ["x"], OUTPUTS)
     expected = [original(feed) for feed in feeds]
     each = 40
 
