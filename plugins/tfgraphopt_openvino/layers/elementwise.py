@@ -31,6 +31,16 @@ def _clip(w: Writer, x: Any, a: float, b: float) -> Any:
     return w.ops.clamp(x, a, b) if a <= b else w.ops.maximum(w.like(x, a), w.ops.minimum(w.like(x, b), x))
 
 
+def _gelu(w: Writer, x: Any, a: float, b: float) -> Any:
+    """``x/2 erf(x/sqrt 2) + x/2``, a form that OpenVINO does not make one operation.
+
+    That one it would fuse with the product or convolution before it, whose kernels are slower with it than they are without it and
+    GELU by itself: on AVX2 ConvNeXtTiny takes 4 % and BERT-base 3 to 11 % more.
+    """
+    half = w.ops.multiply(x, w.like(x, 0.5))
+    return w.ops.add(w.ops.multiply(half, w.ops.erf(w.ops.multiply(x, w.like(x, math.sqrt(0.5))))), half)
+
+
 _ACTIVATIONS: Mapping[str, _Activation] = {
     "relu": lambda w, x, a, b: w.ops.relu(x),
     "sigmoid": lambda w, x, a, b: w.ops.sigmoid(x),
@@ -44,7 +54,7 @@ _ACTIVATIONS: Mapping[str, _Activation] = {
     "hard_sigmoid": _hard_sigmoid,
     "scaled_tanh": lambda w, x, a, b: _scaled(w, w.ops.tanh(_scaled(w, x, b)).output(0), a),
     "thresholded_relu": _thresholded,
-    "gelu_erf": lambda w, x, a, b: w.ops.gelu(x, "erf"),
+    "gelu_erf": _gelu,
     "gelu_tanh": lambda w, x, a, b: w.ops.gelu(x, "tanh"),
 }
 
