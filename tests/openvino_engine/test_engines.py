@@ -226,3 +226,20 @@ def test_strict_refuses_what_the_engine_cannot_run() -> None:
     call(images(2))
     with pytest.raises(tf.errors.AbortedError, match=r"optimised for other shapes[\s\S]*input_shapes.*ShapeRange"):
         call(images(9))
+
+
+@pytest.mark.parametrize(("precision", "operation"), [("fp32", b'type="Erf"'), ("int8", b'type="Gelu"')])
+def test_gelu_is_one_operation_behind_integers_only(precision: str, operation: bytes) -> None:
+    """Fused with a product of floating-point numbers it costs more than by itself."""
+    rng = np.random.default_rng(5)
+    weights, bias = (rng.normal(size=size).astype(np.float32) for size in ((1, 1, 16, 32), (32,)))
+    with tf.Graph().as_default() as graph:
+        x = tf.compat.v1.placeholder(tf.float32, (None, 8, 8, 16), name="x")
+        tf.nn.gelu(tf.nn.bias_add(tf.nn.conv2d(x, weights, 1, "SAME"), bias), name="y")
+    feed = {"x": rng.normal(size=(2, 8, 8, 16)).astype(np.float32)}
+    config = tgo.Config(engine="openvino", precision=precision, max_batch_size=2, minimum_segment_size=1)
+    data = [feed] if precision == "int8" else None
+    (output,) = [n.name for n in graph.as_graph_def().node][-1:]
+    result = tgo.optimize_graph_def(graph.as_graph_def(), [output], config, calibration_data=data)
+    (plan,) = [n.attr["serialized_segment"].s for n in result.graph_def.node if n.op == "TfgraphoptEngineOp"]
+    assert {operation} == {o for o in (b'type="Erf"', b'type="Gelu"') if o in plan}
