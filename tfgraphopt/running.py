@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -21,10 +21,19 @@ Array = npt.NDArray[Any]
 
 def load_unknown_ops(graph_def: GraphDef) -> None:
     """Register the plugins' engine ops when the graph has ops that TensorFlow does not know yet."""
-    known = tf_op_table()
     functions = {f.signature.name for f in graph_def.library.function}
     nodes = [*graph_def.node, *(n for f in graph_def.library.function for n in f.node_def)]
-    if any(n.op not in known and n.op not in functions for n in nodes):
+    register_unknown(n.op for n in nodes if n.op not in functions)
+
+
+def register_unknown(ops: Iterable[str]) -> None:
+    """Register the plugins' engine ops when TensorFlow does not know all of ``ops`` yet.
+
+    Raises:
+        NativeBuildError: they cannot be compiled.
+    """
+    known = tf_op_table()
+    if any(op not in known for op in ops):
         import tfgraphopt.runtime  # noqa: F401
 
 

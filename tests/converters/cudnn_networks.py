@@ -16,7 +16,8 @@ import ml_dtypes
 import numpy as np
 import tensorflow as tf
 
-from converters.harness import Array, Case, Const, Unknown, case
+from converters.harness import Array, Case, Const, Unknown, case, run_layers
+from tfgraphopt_trt.converter import Fragment
 
 write_weights = importlib.import_module("keras.src.backend.tensorflow.rnn")._standardize_cudnn_weights
 LAYERS: dict[str, tuple[Any, dict[str, Any], tuple[int, ...]]] = {
@@ -147,6 +148,19 @@ class Network:
             operands["sequence_lengths"] = np.array(self.lengths, np.int32) if self.lengths else Const(np.int32(whole))
             told["time_major"] = time_major  # type: ignore[assignment]
         return case(op, operands, told, unknown=unknown, outputs=(0, 1, 2) if self.mode == "lstm" else (0, 1))
+
+
+def converted(one: Case) -> Fragment:
+    """The layers of a node, whose outputs are the results that the case compares."""
+    fragment = one.convert()
+    fragment.graph.set_outputs([fragment.graph.outputs[i] for i in one.outputs])
+    return fragment
+
+
+def computed(one: Case) -> list[Array]:
+    """What the layers of a node compute."""
+    fragment = converted(one)
+    return run_layers(fragment, one.operand_arrays(fragment))
 
 
 def numbers(*shape: int, seed: int = 0) -> Array:

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from converters.building import record
-from converters.cudnn_networks import BATCH, NETWORKS, RECORDED, TIME, UNITS, Network, numbers
+from converters.cudnn_networks import BATCH, NETWORKS, RECORDED, TIME, UNITS, Network, computed, converted, numbers
 from converters.harness import Const, assert_close, case, refused, run_layers
 
 RECORDING = Path(__file__).with_name("data") / "cudnn_h100.npz"
@@ -30,8 +30,7 @@ def check(
 ) -> None:
     """The layers of ``op`` mean what Keras computes; they are built by TensorRT where ``build`` says so."""
     one = network.case(op, time_major=time_major, **told)
-    fragment = one.convert()
-    fragment.graph.set_outputs([fragment.graph.outputs[i] for i in one.outputs])
+    fragment = converted(one)
     arrays = one.operand_arrays(fragment)
     for got, want in zip(run_layers(fragment, arrays), network.expected(time_major=time_major), strict=True):
         assert_close(got, want.astype(got.dtype), tolerance, tolerance)
@@ -47,11 +46,8 @@ def test_meaning_is_what_keras_computes(name: str) -> None:
 @pytest.mark.parametrize("name", RECORDED)
 def test_meaning_is_what_cudnn_computed(name: str) -> None:
     network, told, tolerance = RECORDED[name]
-    one = network.case("CudnnRNNV3", **told)
-    fragment = one.convert()
-    fragment.graph.set_outputs([fragment.graph.outputs[i] for i in one.outputs])
     with np.load(RECORDING) as recorded:
-        for i, got in enumerate(run_layers(fragment, one.operand_arrays(fragment))):
+        for i, got in enumerate(computed(network.case("CudnnRNNV3", **told))):
             assert_close(got, recorded[f"{name}|{i}"].astype(got.dtype), tolerance, tolerance)
 
 

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 import tensorflow as tf
-from converters.cudnn_networks import RECORDED
-from converters.harness import assert_close, run_layers
+from converters.cudnn_networks import RECORDED, computed
+from converters.harness import assert_close
 
 pytestmark = pytest.mark.gpu
 
@@ -25,8 +25,5 @@ def whole_float32() -> Iterator[None]:
 def test_cudnn_computes_what_the_layers_mean(name: str) -> None:
     network, told, tolerance = RECORDED[name]
     one = network.case("CudnnRNNV3", **told)
-    fragment = one.convert()
-    fragment.graph.set_outputs([fragment.graph.outputs[i] for i in one.outputs])
-    found = run_layers(fragment, one.operand_arrays(fragment))
-    for got, want in zip(found, one.expected(), strict=True):
+    for got, want in zip(computed(one), one.expected(), strict=True):
         assert_close(got, want, tolerance or 1e-4, tolerance or 1e-4)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 import weakref
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,9 +20,9 @@ def load_functions(result: Result) -> Mapping[str, Any]:
     """
     import tensorflow as tf
 
-    if _has_engine_nodes(result):
-        import tfgraphopt.runtime  # noqa: F401  registers their ops, or raises what keeps it from that
+    from tfgraphopt.running import register_unknown
 
+    register_unknown(_ops(result))
     scratch = Path(tempfile.mkdtemp(prefix="tfgraphopt-"))
     try:
         loaded = tf.saved_model.load(str(result.save(scratch / "model")))
@@ -36,18 +36,10 @@ def load_functions(result: Result) -> Mapping[str, Any]:
     return functions
 
 
-def _has_engine_nodes(result: Result) -> bool:
-    """Whether there are nodes of ops that TensorFlow itself does not have (engines of XLA are functions of its own ops)."""
-    from tfgraphopt.graphdef import tf_op_table
-
-    known = tf_op_table()
+def _ops(result: Result) -> Iterator[str]:
     modules = [result.module, *(part.module for part in result.parts.values())]
-    return any(
-        node.op not in known and node.op not in module.functions
-        for module in modules
-        for graph in module.graphs("tf")
-        for node in graph
-    )
+    graphs = ((module, graph) for module in modules for graph in module.graphs("tf"))
+    return (node.op for module, graph in graphs for node in graph if node.op not in module.functions)
 
 
 def _found(loaded: Any, parts: Mapping[str, Any]) -> dict[str, Any]:

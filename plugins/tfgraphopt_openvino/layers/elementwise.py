@@ -59,7 +59,8 @@ _ACTIVATIONS: Mapping[str, _Activation] = {
 }
 
 
-_BEHIND_INTEGERS: Mapping[str, _Activation] = {**_ACTIVATIONS, "gelu_erf": lambda w, x, a, b: w.ops.gelu(x, "erf")}
+_BEHIND_INTEGERS: Mapping[str, _Activation] = {"gelu_erf": lambda w, x, a, b: w.ops.gelu(x, "erf")}
+"""What is written otherwise behind quantised products."""
 _PRODUCTS = frozenset({"trt.convolution", "trt.deconvolution", "trt.matrix_multiply"})
 _BETWEEN = frozenset({"trt.elementwise", "trt.transpose", "trt.reshape"})
 
@@ -68,7 +69,7 @@ def _activation(w: Writer, node: Node) -> Sequence[Any]:
     x, kind = w.tensor(node.inputs[0]), text(node, "type")
     if not node.inputs[0].dtype.is_floating:
         return [w.ops.maximum(x, w.like(x, 0)).output(0)]
-    table = _BEHIND_INTEGERS if _is_behind_integers(node) else _ACTIVATIONS
+    table = _BEHIND_INTEGERS if kind in _BEHIND_INTEGERS and _is_behind_integers(node) else _ACTIVATIONS
     return [_output(table[kind](w, x, number(node, "alpha"), number(node, "beta")))]
 
 
