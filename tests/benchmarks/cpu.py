@@ -38,6 +38,7 @@ if not __package__:  # run as a script: the tests' packages are beside its own
 
 import attrs
 import numpy as np
+from openvino_engine.nets import CALLERS_THREAD, tensorflows_callable
 from rich.console import Console
 from rich.table import Table
 
@@ -50,7 +51,6 @@ from tfgraphopt_openvino.build import properties
 from zoo.frozen import Array, FrozenModel
 
 PRECISIONS = ("fp32", "int8")
-_CALLERS_THREAD = -1
 _SHORT = 0.1
 """Seconds. Calls that take less are timed after another of the same kind."""
 
@@ -114,10 +114,10 @@ def measure(
     with tempfile.TemporaryDirectory(prefix="tfgraphopt-") as folder:
         sessions = _sessions(work, [p for p in precisions if p == "fp32" or work.quantised], Path(folder))
         plain = {n: _session(m, m.graph_def) for n, m in work.models.items()}
-        ours = {p: _callables(work, made, _CALLERS_THREAD) for p, made in sessions.items()}
+        ours = {p: _callables(work, made, CALLERS_THREAD) for p, made in sessions.items()}
         versions: dict[str, Callables] = {
             "pool": _callables(work, plain, 0),
-            "caller": _callables(work, plain, _CALLERS_THREAD),
+            "caller": _callables(work, plain, CALLERS_THREAD),
             "empty": {n: _hand_through(m) for n, m in work.models.items()},
             "session.run": _session_runs(work, sessions.get("fp32", {})),
             **ours,
@@ -200,18 +200,11 @@ def _session(model: FrozenModel, graph_def: object) -> Any:
 def _callables(work: Workload, sessions: Mapping[str, Any], pool: int) -> Callables:
     """TensorFlow's callables, computing in ``pool`` (of ``RunOptions.inter_op_thread_pool``; -1: in the caller's thread)."""
     return {
-        name: _callable(sessions[name], [f"{i.name}:0" for i in model.inputs], [f"{o}:0" for o in model.outputs], pool)
+        name: tensorflows_callable(
+            sessions[name], [f"{i.name}:0" for i in model.inputs], [f"{o}:0" for o in model.outputs], pool
+        )
         for name, model in work.models.items()
     }
-
-
-def _callable(session: Any, fed: Sequence[str], fetched: Sequence[str], pool: int) -> Callable[..., Sequence[Array]]:
-    from tensorflow.core.protobuf import config_pb2
-
-    how = config_pb2.RunOptions(inter_op_thread_pool=pool)
-    options = config_pb2.CallableOptions(feed=fed, fetch=fetched, run_options=how)
-    made: Callable[..., Sequence[Array]] = session._make_callable_from_options(options)
-    return made
 
 
 def _session_runs(work: Workload, sessions: Mapping[str, Any]) -> Callables:
@@ -230,7 +223,7 @@ def _hand_through(model: FrozenModel) -> Callable[..., Sequence[Array]]:
     with graph.as_default():
         fed = [tf.compat.v1.placeholder(i.dtype, i.shape) for i in model.inputs]
         returned = [tf.identity(p).name for p in fed]
-    return _callable(tf.compat.v1.Session(graph=graph), [p.name for p in fed], returned, _CALLERS_THREAD)
+    return tensorflows_callable(tf.compat.v1.Session(graph=graph), [p.name for p in fed], returned, CALLERS_THREAD)
 
 
 def _openvino(work: Workload, steps: Sequence[Step]) -> Call:

@@ -15,6 +15,7 @@ from tfgraphopt import plugins
 Array = np.ndarray[Any, Any]
 Call = Callable[..., list[Array]]
 ENGINE = "TfgraphoptEngineOp_000_000"
+CALLERS_THREAD = -1
 
 
 def cnn(seed: int = 0) -> Any:
@@ -52,22 +53,29 @@ def optimised(graph_def: Any, outputs: Sequence[str], **options: Any) -> tgo.Res
 
 def session(graph_def: Any, feeds: Sequence[str], outputs: Sequence[str]) -> Call:
     """The graph as a function of arrays; may be called from several threads."""
-    with tf.Graph().as_default() as graph:
-        tf.graph_util.import_graph_def(graph_def, name="")
-    made: Call = tf.compat.v1.Session(graph=graph).make_callable([f"{o}:0" for o in outputs], [f"{f}:0" for f in feeds])
+    made: Call = _session(graph_def).make_callable([f"{o}:0" for o in outputs], [f"{f}:0" for f in feeds])
     return made
 
 
 def callers_thread(graph_def: Any, feeds: Sequence[str], outputs: Sequence[str]) -> Call:
     """The same by TensorFlow's callable, with all kernels in the thread that calls."""
+    return tensorflows_callable(
+        _session(graph_def), [f"{f}:0" for f in feeds], [f"{o}:0" for o in outputs], CALLERS_THREAD
+    )
+
+
+def tensorflows_callable(session: Any, fed: Sequence[str], fetched: Sequence[str], pool: int) -> Call:
+    """``Session::MakeCallable`` for tensors by name; ``pool`` is ``RunOptions.inter_op_thread_pool``."""
+    how = config_pb2.RunOptions(inter_op_thread_pool=pool)
+    options = config_pb2.CallableOptions(feed=fed, fetch=fetched, run_options=how)
+    made: Call = session._make_callable_from_options(options)
+    return made
+
+
+def _session(graph_def: Any) -> Any:
     with tf.Graph().as_default() as graph:
         tf.graph_util.import_graph_def(graph_def, name="")
-    options = config_pb2.CallableOptions(
-        feed=[f"{f}:0" for f in feeds], fetch=[f"{o}:0" for o in outputs],
-        run_options=config_pb2.RunOptions(inter_op_thread_pool=-1),
-    )  # fmt: skip
-    made: Call = tf.compat.v1.Session(graph=graph)._make_callable_from_options(options)
-    return made
+    return tf.compat.v1.Session(graph=graph)
 
 
 def both(
