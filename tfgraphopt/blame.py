@@ -13,6 +13,7 @@ from tfgraphopt.instruments import Bisect, Culprit, bisect
 from tfgraphopt.optimization import optimize_graph_def
 from tfgraphopt.plugins import Tables
 from tfgraphopt.running import load_unknown_ops
+from tfgraphopt.sessions import State
 from tfgraphopt.testing.compare import Array, RunFailed, run
 from tfgraphopt.verification import Errors
 
@@ -67,27 +68,30 @@ class SameNumbers:
         expected: the outputs of the original graph, by name.
         feeds: an array for every input, by name.
         tolerance: largest error of an output, relative to its largest magnitude.
+        state: what the graphs need of their model.
     """
 
     expected: Mapping[str, Array]
     feeds: Mapping[str, Array]
     tolerance: float
+    state: State | None = None
 
     @classmethod
     def of(
-        cls, graph_def: GraphDef, outputs: Sequence[str], feeds: Mapping[str, Array], tolerance: float
-    ) -> SameNumbers:
+        cls, graph_def: GraphDef, outputs: Sequence[str], feeds: Mapping[str, Array], tolerance: float,
+        state: State | None = None,
+    ) -> SameNumbers:  # fmt: skip
         """The judge whose measure is ``graph_def`` itself.
 
         Raises:
             RunFailed: TensorFlow does not run it.
         """
-        return cls(run(graph_def, feeds, outputs), feeds, tolerance)
+        return cls(run(graph_def, feeds, outputs, state), feeds, tolerance, state)
 
     def __call__(self, made: GraphDef) -> bool:
         load_unknown_ops(made)
         try:
-            found = run(made, self.feeds, list(self.expected))
+            found = run(made, self.feeds, list(self.expected), self.state)
         except RunFailed:
             return False
         return all(self._agrees(found[name], wanted) for name, wanted in self.expected.items())

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from tfgraphopt.graphdef import GraphDef
     from tfgraphopt.optimization import Result
     from tfgraphopt.plugins import Tables
+    from tfgraphopt.sessions import State
 
 HOOK = "tfgraphopt_calibrations"
 
@@ -34,6 +35,7 @@ class CalibrationRequest:
         data: batches: a mapping of input names to arrays each, a tuple or list in the order of the inputs, or the array of the
             only input.
         progress: called with (what, done, total).
+        state: what runs need of the model beside the graph.
     """
 
     graph_def: GraphDef
@@ -42,6 +44,7 @@ class CalibrationRequest:
     tables: Tables
     data: Iterable[Any]
     progress: Callable[[str, int, int], None] = _silent
+    state: State | None = None
 
 
 @attrs.frozen(slots=True)

@@ -21,6 +21,7 @@ from tfgraphopt.running import (
     engine_nodes,
     fitting,
 )  # fmt: skip
+from tfgraphopt.sessions import State
 from tfgraphopt.verification import Errors, ErrorSums
 
 Array = npt.NDArray[Any]
@@ -98,11 +99,24 @@ def _plain(instance: object, field: object, value: Any) -> Any:
 
 @attrs.frozen(slots=True)
 class Model:
-    """A frozen graph and what its caller fetches; or what :attr:`runner` runs, of which it is then only a picture."""
+    """A frozen graph; or what a runner runs, of which it is a picture.
+
+    Attributes:
+        outputs: what its caller fetches.
+        runner: runs a signature.
+        state: what the graph needs of its model.
+        names: structured names of ``outputs``, by which those of two models belong together.
+    """
 
     graph_def: GraphDef
     outputs: Sequence[str]
     runner: SignatureRunner | None = None
+    state: State | None = None
+    names: Sequence[str] = ()
+
+    def names_of(self, runner: AnyRunner) -> Sequence[str]:
+        """What the outputs are called that ``runner`` computes."""
+        return runner.outputs if runner is self.runner else (self.names or self.outputs)
 
 
 def compare(
@@ -122,11 +136,12 @@ def compare(
     """
     watched = _Watched.of(optimised.graph_def) if segments else _Watched(optimised.graph_def, {})
     with ExitStack() as stack:
-        first: AnyRunner = original.runner or Runner.of(original.graph_def, original.outputs)
+        first: AnyRunner = original.runner or Runner.of(original.graph_def, original.outputs, state=original.state)
         stack.callback(first.close)
         second = _second(optimised, watched, segments)
         stack.callback(second.close)
-        fetches = _paired(first.outputs, second.outputs[: len(second.outputs) - len(watched.tensors)])
+        outputs = second.outputs[: len(second.outputs) - len(watched.tensors)]
+        fetches = _paired(original.names_of(first), optimised.names_of(second), outputs)
         before = _counters(optimised.graph_def)
         sums = _Sums.of(first.outputs, watched)
         count = samples = 0
@@ -145,15 +160,16 @@ def _second(optimised: Model, watched: _Watched, segments: bool) -> AnyRunner:
     """What runs the optimised model; engines by themselves can be watched in a graph only."""
     if optimised.runner is not None and not segments:
         return optimised.runner
-    return Runner.of(watched.graph_def, [*optimised.outputs, *watched.tensors])
+    return Runner.of(watched.graph_def, [*optimised.outputs, *watched.tensors], state=optimised.state)
 
 
-def _paired(original: Sequence[str], optimised: Sequence[str]) -> Sequence[str]:
-    """The outputs of the optimised model in the order of the original's: by name, or else by place."""
+def _paired(original: Sequence[str], optimised: Sequence[str], outputs: Sequence[str]) -> Sequence[str]:
+    """The ``outputs`` of the optimised model in the order of the original's: by name, or else by place."""
     if len(original) != len(optimised):
         counts = f"the original has {len(original)}, the optimised model {len(optimised)}"
         raise ConfigError("the models have different numbers of outputs", why=counts, hint="name them by --outputs")
-    return original if set(original) == set(optimised) else optimised
+    found = dict(zip(optimised, outputs, strict=True))
+    return [found[name] for name in original] if set(original) == set(optimised) else outputs
 
 
 def _counters(graph_def: GraphDef) -> Mapping[str, Any]:

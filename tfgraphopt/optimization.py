@@ -222,7 +222,7 @@ def _optimize_endpoint(
     report.messages += endpoint.notes
     if calibration_data is not None:
         graph_def, outputs = export_graph_def(endpoint.module), list(endpoint.outputs.values())
-        request = CalibrationRequest(graph_def, outputs, own, tables, calibration_data, progress)
+        request = CalibrationRequest(graph_def, outputs, own, tables, calibration_data, progress, endpoint.state)
         own = calibration_of(tables, own.precision).calibrate(request)
     result = _run(endpoint.module, own, tables, report, instruments, progress, {ENDPOINT: index})
     unchanged = None if endpoint.original is None or result.is_converted else _copy(endpoint.original)

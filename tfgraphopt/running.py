@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from tfgraphopt.errors import ConfigError
 from tfgraphopt.graphdef import GraphDef, tf_op_table
+from tfgraphopt.sessions import State, open_session
 from tfgraphopt.testing.compare import RunFailed
 
 Array = npt.NDArray[Any]
@@ -51,8 +52,11 @@ class Runner:
     outputs: tuple[str, ...]
 
     @classmethod
-    def of(cls, graph_def: GraphDef, outputs: Sequence[str], *, threads: int = 0) -> Runner:
-        """Load ``graph_def`` to fetch ``outputs``; ``threads`` limits TensorFlow's own (0: as many as it likes)."""
+    def of(cls, graph_def: GraphDef, outputs: Sequence[str], *, threads: int = 0, state: State | None = None) -> Runner:
+        """Load ``graph_def`` to fetch ``outputs``; ``threads`` limits TensorFlow's own (0: as many as it likes).
+
+        ``state`` is what it needs of its model.
+        """
         import tensorflow as tf
 
         load_unknown_ops(graph_def)
@@ -60,16 +64,14 @@ class Runner:
             intra_op_parallelism_threads=threads, inter_op_parallelism_threads=threads, allow_soft_placement=True
         )
         config.gpu_options.allow_growth = True
-        graph = tf.Graph()
         try:
-            with graph.as_default():
-                tf.graph_util.import_graph_def(graph_def, name="")
+            session = open_session(graph_def, state, config)
             for name in outputs:
-                graph.get_tensor_by_name(tensor_name(name))
+                session.graph.get_tensor_by_name(tensor_name(name))
         except (ValueError, KeyError, tf.errors.OpError) as error:
             raise RunFailed("TensorFlow does not load the graph", why=str(error)) from error
-        inputs = tuple(n.name for n in graph_def.node if n.op == "Placeholder")
-        return cls(tf.compat.v1.Session(graph=graph, config=config), inputs, tuple(outputs))
+        nodes = [n.name for n in graph_def.node if n.op == "Placeholder"]
+        return cls(session, tuple(n for n in nodes if state is None or not state.provides(n)), tuple(outputs))
 
     def __call__(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
         """The outputs for ``feeds``, by name."""

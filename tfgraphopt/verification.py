@@ -14,6 +14,7 @@ from tfgraphopt.config import Config
 if TYPE_CHECKING:
     from tfgraphopt.graphdef import GraphDef
     from tfgraphopt.plugins import Tables
+    from tfgraphopt.sessions import State
 
 Array = npt.NDArray[Any]
 
@@ -118,6 +119,7 @@ class VerifyRequest:
         search: look for the smallest set of layers to keep in float32 when the tolerance is not met.
         measure: let the ranges of tensors on ``feeds`` decide, too.
         progress: called with (what, done, total).
+        state: what runs need of the model beside the graph.
     """
 
     graph_def: GraphDef
@@ -129,6 +131,7 @@ class VerifyRequest:
     search: bool = True
     measure: bool = False
     progress: Callable[[str, int, int], None] = _silent
+    state: State | None = None
 
 
 @attrs.frozen(slots=True)

@@ -17,6 +17,7 @@ from tfgraphopt.optimization import Result, op_table, optimize_graph_def, pipeli
 from tfgraphopt.passes import Context, PassManager, Step
 from tfgraphopt.plugins import Tables
 from tfgraphopt.report import Report
+from tfgraphopt.sessions import open_session
 from tfgraphopt_int8 import recording
 from tfgraphopt_int8.coverage import findings
 from tfgraphopt_int8.feeding import Batch, Feeder, samples_of
@@ -155,16 +156,10 @@ def _save(statistics: Statistics, settings: Settings) -> None:
 
 
 def _run(graph: CalibrationGraph, request: CalibrationRequest, settings: Settings) -> None:
-    import tensorflow as tf
-
-    main = import_graph_def(request.graph_def, list(request.outputs)).main
-    feeder, fetches = Feeder.of(main), [_tensor(o) for o in request.outputs]
-    scratch = tf.Graph()
-    with scratch.as_default():
-        tf.graph_util.import_graph_def(graph.graph_def(), name="")
-    session = tf.compat.v1.Session(
-        graph=scratch
-    )  # not entered: the data may be a tf.data.Dataset, which iterates eagerly
+    main, state = import_graph_def(request.graph_def, list(request.outputs)).main, request.state
+    feeder = Feeder.of(n for n in main if state is None or not state.provides(n.name))
+    fetches = [_tensor(o) for o in request.outputs]
+    session = open_session(graph.graph_def(), state)  # not entered: data of a tf.data.Dataset is iterated over eagerly
     try:
         step = lambda batch: session.run(fetches, {_tensor(n): a for n, a in batch.items()})  # noqa: E731
         _loop(feeder.batches(request.data), step, graph.calibration, request.progress, settings)

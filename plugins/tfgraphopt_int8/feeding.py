@@ -9,7 +9,7 @@ import attrs
 import numpy as np
 
 from tfgraphopt.errors import ConfigError
-from tfgraphopt.ir import UNKNOWN_SHAPE, Node, Shape, TensorType
+from tfgraphopt.ir import UNKNOWN_SHAPE, DType, Node, Shape, TensorType
 from tfgraphopt.ir.tensor import Array
 
 Batch = dict[str, Array]
@@ -99,7 +99,7 @@ def _array(value: Any) -> Array:
 
 def _check(value: Input, array: Array, index: int) -> None:
     dtype, shape = value.type.dtype, value.type.shape
-    if array.dtype != dtype.np:
+    if not _is_of(array, dtype):
         raise ConfigError(
             f"batch {index}: input {value.name!r} takes {dtype.tf_name}, not {array.dtype}", where=[value.name],
             hint="prepare calibration data exactly as the data of inference",
@@ -114,6 +114,11 @@ def _check(value: Input, array: Array, index: int) -> None:
         raise ConfigError(
             f"batch {index}: input {value.name!r} is empty", where=[value.name], why=f"its shape is {array.shape}"
         )
+
+
+def _is_of(array: Array, dtype: DType) -> bool:
+    """Whether TensorFlow takes the elements of ``array`` as ``dtype``; text comes in several types of NumPy's."""
+    return array.dtype.kind in "OSU" if dtype is DType.STRING else array.dtype == dtype.np
 
 
 def samples_of(batch: Batch) -> int:

@@ -13,6 +13,7 @@ from tfgraphopt.ir import Graph, Module, Node, Value
 from tfgraphopt.ir.tensor import Array
 from tfgraphopt.optimization import Result
 from tfgraphopt.regions import inline
+from tfgraphopt.sessions import State, open_session
 from tfgraphopt_precision.observing import as_hardware
 from tfgraphopt_trt.engine_nodes import body_of
 from tfgraphopt_trt.engine_ops import OPS
@@ -80,18 +81,19 @@ class Model:
         outputs: what to fetch.
         feeds: an array for every input, by name.
         layers: layer definitions by op.
+        state: what the graph needs of its model.
     """
 
     def __init__(
         self, graph_def: GraphDef, places: Sequence[SegmentPlace], outputs: Sequence[str], feeds: Mapping[str, Array],
-        layers: Mapping[str, LayerDef],
+        layers: Mapping[str, LayerDef], state: State | None = None,
     ) -> None:  # fmt: skip
         self.places = tuple(places)
         self.layers = layers
         self._hardware = as_hardware(layers)
         self._fetches = [_fetch(o) for o in outputs]
         self._feeds = {_fetch(name): array for name, array in feeds.items()}
-        self._session = session(graph_def)
+        self._session = open_session(graph_def, state)
         wanted = [t for p in self.places for t in (*p.inputs, *p.outputs)]
         self._known = dict(zip(wanted, self._run(wanted, {}), strict=True))
 
@@ -117,16 +119,6 @@ class Model:
 
     def _run(self, fetches: Sequence[str], overrides: Mapping[str, Array]) -> list[Array]:
         return run(self._session, fetches, {**self._feeds, **overrides})
-
-
-def session(graph_def: GraphDef) -> Any:
-    """A TensorFlow session on ``graph_def``."""
-    import tensorflow as tf
-
-    graph = tf.Graph()
-    with graph.as_default():
-        tf.graph_util.import_graph_def(graph_def, name="")
-    return tf.compat.v1.Session(graph=graph)
 
 
 def run(session: Any, fetches: Sequence[str], feeds: Mapping[str, Array]) -> list[Array]:

@@ -18,6 +18,7 @@ from tfgraphopt.errors import GraphDefError
 from tfgraphopt.graphdef import Inferred, infer_at
 from tfgraphopt.ir import DType, FuncRef, Graph, Node, Shape, Tensor, Value
 from tfgraphopt.transforms.dead_code import FED
+from tfgraphopt_trt.collected_rows import collector_of, lacks_rows_only
 from tfgraphopt_trt.profiles import InputRange, Profile, ValueRange
 
 Dims = tuple[int, ...]
@@ -55,6 +56,8 @@ class _Row:
 
     main: tuple[_Known, _Known, _Known]
     between: tuple[_Known, ...]
+    batch: tuple[int, int, int] | None = None
+    """What may be taken for the size of axes that nobody knows."""
 
     def range_of(self, key: Key) -> InputRange | None:
         """The range of a tensor's shape (and elements, for what may be a shape tensor); None when it is not known."""
@@ -63,6 +66,25 @@ class _Row:
             return None
         others = [d for d in _static(self.between, key) if len(d) == len(main[0])]
         return InputRange(*_spread(main, others), self._elements(key))
+
+    def is_open(self, value: Value) -> bool:
+        """Whether nobody knows the size of the first axis of ``value``."""
+        shape = self._shape(value, self.main[1])
+        return shape.dims is None or shape.dims[:1] == (None,)
+
+    def collected(self, value: Value) -> InputRange | None:
+        """The range of a tensor whose rows were collected, one for each of the batch; None for any other."""
+        shapes = [self._shape(value, point) for point in self.main]
+        if self.batch is None or not all(map(lacks_rows_only, shapes)) or len({s.known()[1:] for s in shapes}) > 1:
+            return None
+        if not collector_of(value, self.is_open):
+            return None
+        rest = shapes[1].known()[1:]
+        low, opt, high = (Shape((size, *rest)).static() for size in self.batch)
+        return InputRange(low, opt, high)
+
+    def _shape(self, value: Value, point: _Known) -> Shape:
+        return _merged(point.shapes.get(_key(value)), value.shape)
 
     def within(self, operands: Sequence[tuple[Key, Value]], function: Graph, wanted: Sequence[Value]) -> _Row:
         """The same for ``function``, run with ``operands``."""
@@ -76,7 +98,7 @@ class _Row:
                 return _Known({}, {})
 
         low, opt, high = map(inside, self.main)
-        return _Row((low, opt, high), tuple(map(inside, self.between)))
+        return _Row((low, opt, high), tuple(map(inside, self.between)), self.batch)
 
     def _elements(self, key: Key) -> ValueRange | None:
         main = [e for p in self.main if (e := p.elements.get(key)) is not None]
@@ -120,7 +142,7 @@ class ProfilePoints:
         for points, elements in zip(shape_points(dims, config), value_points(config), strict=True):
             low, opt, high = (asked.at(p, e) for p, e in zip(points, elements, strict=True))
             between = tuple(i for p in _between(points) if (i := asked.if_possible(p, elements[1])) is not None)
-            rows.append(_Row((low, opt, high), between))
+            rows.append(_Row((low, opt, high), between, _batch(points, dims)))
         return cls(tuple(rows))
 
     def within(
@@ -141,9 +163,10 @@ class ProfilePoints:
         """
         values = entering(group)
         keys = [self._resolved(value, functions) for value in values]
+        pairs = list(enumerate(zip(keys, values, strict=True)))
         profiles = []
         for row in self.rows:
-            ranges = {i: row.range_of(key) or _fixed(values[i]) for i, key in enumerate(keys)}
+            ranges = {i: row.range_of(k) or _fixed(v) or row.collected(v) for i, (k, v) in pairs}
             unknown = [keys[i] for i, r in ranges.items() if r is None]
             if unknown:
                 last = row.main[-1].shapes.get(unknown[0], Shape(None))
@@ -151,11 +174,31 @@ class ProfilePoints:
             profiles.append({i: r for i, r in ranges.items() if r is not None})
         return tuple(profiles)
 
+    def collected(self, group: Sequence[Node], functions: Mapping[str, Graph]) -> dict[str, str]:
+        """The inputs of the segment whose first axis is taken for the batch, and the nodes that collected their rows."""
+        found = {}
+        for value in entering(group):
+            key = self._resolved(value, functions)
+            for row in self.rows:
+                if row.range_of(key) is None and _fixed(value) is None and row.collected(value):
+                    found[value.name] = collector_of(value, row.is_open)
+        return found
+
     def _resolved(self, value: Value, functions: Mapping[str, Graph]) -> Key:
         known = any(_key(value) in row.main[0].shapes for row in self.rows)
         ref = None if known or value.producer is None else value.producer.attrs.get("segment_func")
         body = functions.get(ref.name) if isinstance(ref, FuncRef) else None
         return _key(value) if body is None else _key(body.outputs[value.index])
+
+
+def _batch(points: Sequence[Point], dims: Mapping[str, tuple[int | None, ...] | None]) -> tuple[int, int, int] | None:
+    """The batch at minimum, optimum and maximum: the size that the unknown first axes of all inputs have; None where they differ."""
+    names = [n for n, known in dims.items() if known is not None and known[:1] == (None,)]
+    sizes = {tuple(point[n][0] for point in points) for n in names}
+    if len(sizes) != 1:
+        return None
+    low, opt, high = sizes.pop()
+    return low, opt, high
 
 
 def _fixed(value: Value) -> InputRange | None:

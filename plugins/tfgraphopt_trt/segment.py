@@ -162,6 +162,7 @@ def make_segment(
     members = [m for n in [*group, *constants] for m in units.of(n)]
     names, ops = [m.name for m in members], Counter(m.op for m in members)
     profiles = points.profiles(group, ctx.module.functions)
+    collected = {} if isinstance(profiles, str) else points.collected(group, ctx.module.functions)
     kind = chosen_kind(ctx)
     outlined = outline(
         graph, group, op=kind.op, name=name, body_name=f"{name}_native_segment",
@@ -171,8 +172,17 @@ def make_segment(
     _name_body(outlined)
     ctx.module.add_function(outlined.body)
     ctx.facts.setdefault(PROFILES, {})[name] = profiles
-    ctx.report.segments[name] = _describe(name, outlined, ops, names, profiles)
+    segment = ctx.report.segments[name] = _describe(name, outlined, ops, names, profiles)
+    if collected:
+        segment.details["collected_rows"] = collected
+        for tensor, node in collected.items():
+            ctx.report.say(_COLLECTED.format(name, tensor, node))
     return names
+
+
+_COLLECTED = (
+    "{}: TensorFlow infers no size for the first axis of %{}, whose rows {} collects: it is taken for the batch"
+)
 
 
 def _name_body(outlined: Outlined) -> None:

@@ -29,6 +29,8 @@ from tfgraphopt_xla.tracing import MUST_COMPILE, Program, constants, lowered, tr
 from tfgraphopt_xla.whole import is_compiled_whole
 
 ROWS_HOOK = "tfgraphopt_xla_row_rules"
+_ANY_SIZE = "XLA would compile {} for every size that data bring"
+_EACH = 'options={"xla": {"buckets": "none"}} has it compiled for each'
 
 
 @attrs.frozen(slots=True)
@@ -83,11 +85,17 @@ class _Builder:
         _replace(call, program, self.ctx)
 
     def _profiles(self, name: str, body: Graph) -> tuple[Sequence[Profile], Buckets | str]:
-        """The profiles, and the buckets or why every shape is compiled for on its own; XLA itself needs no profile."""
+        """The profiles, and the buckets or why every shape is compiled for on its own.
+
+        Raises:
+            EngineBuildFailed: data decide about sizes, and the caller has not said that each may be compiled for.
+        """
         try:
             profiles = profiles_of(name, self.ctx)
         except ConfigError as error:
-            return (), error.why or str(error)
+            if self.settings.buckets == "none":
+                return (), error.why
+            raise EngineBuildFailed(_ANY_SIZE.format(name), why=error.why, hint=_EACH) from error
         try:
             return profiles, buckets_of(body, profiles, self.settings.buckets, self.ctx.tables.table(ROWS_HOOK))
         except Unproven as error:

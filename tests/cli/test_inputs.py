@@ -10,7 +10,7 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
-from formats.models import WIDTH, frozen_graph, images, save_everything
+from formats.models import WIDTH, frozen_graph, images, save_everything, save_words, words
 
 import tfgraphopt as tgo
 from tfgraphopt.cli import main
@@ -26,6 +26,19 @@ def everything(tmp_path_factory: pytest.TempPathFactory) -> str:
 def data(tmp_path_factory: pytest.TempPathFactory) -> str:
     path = tmp_path_factory.mktemp("data") / "data.npz"
     np.savez(path, x=images(4), words=np.array([b"cat", b"dog", b"bird", b""]))
+    return str(path)
+
+
+@pytest.fixture(scope="module")
+def vocabulary(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A SavedModel whose only signature needs a table, and counts its calls."""
+    return str(save_words(tmp_path_factory.mktemp("words")))
+
+
+@pytest.fixture(scope="module")
+def texts(tmp_path_factory: pytest.TempPathFactory) -> str:
+    path = tmp_path_factory.mktemp("texts") / "texts.npz"
+    np.savez(path, words=words(16))
     return str(path)
 
 
@@ -64,16 +77,53 @@ def test_a_signature_against_a_graph_def(everything: str, tmp_path: Path) -> Non
     assert main(words) == 0
 
 
+@pytest.mark.parametrize("precision", ["fp16", "int8"])
+def test_a_precision_is_predicted_with_the_models_tables_and_variables(
+    vocabulary: str, texts: str, precision: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert (
+        main(["verify", vocabulary, "--data", texts, "--precision", precision, "--max-batch-size", "16", "--json"]) == 0
+    )
+    found = json.loads(capsys.readouterr().out)
+    count, features = sorted(found["outputs"].values(), key=lambda e: e["max_rel"])
+    assert 0 < features["max_rel"] < 0.05
+    assert count["max_abs"] == 0
+    assert len(found["segments"]) == 1
+
+
+def test_a_signature_with_tables_is_bisected_and_calibrated(
+    vocabulary: str, texts: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["bisect", vocabulary, "--data", texts]) == 0
+    found = str(tmp_path / "found.json")
+    assert main(["calibrate", vocabulary, texts, "-o", found, "--batch", "4", "--max-batch-size", "16"]) == 0
+    assert "3 tensors, 4 batches" in capsys.readouterr().out
+    int8 = optimised(vocabulary, tmp_path / "int8", "--precision", "int8", "--calibration", found)
+    assert main(["verify", vocabulary, int8, "--data", texts, "--tolerance", "1e-5"]) == 0, "nothing was built"
+
+
+def test_engines_of_a_signature_with_tables_are_looked_at_alone(
+    vocabulary: str, texts: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = str(tmp_path / "made")
+    assert main(["optimize", vocabulary, "--engine", "openvino", "--max-batch-size", "16", "-o", made]) == 0
+    capsys.readouterr()
+    assert main(["verify", vocabulary, made, "--data", texts, "--per-segment", "--tolerance", "1e-4", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert [len(errors) for errors in found["segments"].values()] == [1]
+    assert "its engine ran" in found["engines"][0]
+
+
 def test_graphs_whose_tables_are_elsewhere_are_refused_with_the_reason(
     everything: str, data: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    other, out = optimised(everything, tmp_path / "out.pb"), str(tmp_path / "out.json")
-    for words in (
-        ("verify", everything, "--data", data, "--precision", "fp16"), ("verify", everything, other, "--data", data),
-        ("bench", everything, other, "--data", data), ("bisect", everything, "--data", data), ("calibrate", everything, data, "-o", out),
+    other = optimised(everything, tmp_path / "out.pb")
+    for command in (
+        ("verify", everything, other, "--data", data), ("bench", everything, other, "--data", data),
+        ("bench", everything, "--xla", "--data", data), ("bisect", other, "--data", data),
     ):  # fmt: skip
-        said = refused(capsys, *words)
-        assert "cannot be run by itself" in said, words
+        said = refused(capsys, *command)
+        assert "cannot be run by itself" in said, command
         assert "--signature" in said
 
 

@@ -174,3 +174,39 @@ def frozen_graph() -> Any:
         x = tf.compat.v1.placeholder(tf.float32, [None, WIDTH], name="x")
         chain(x, numbers(WIDTH, WIDTH), numbers(WIDTH, WIDTH, seed=1))
     return graph.as_graph_def()
+
+
+class Words(tf.Module):
+    """A vocabulary from an asset, an embedding, three layers wide enough for every engine and precision, and a counter."""
+
+    def __init__(self, vocabulary: Path) -> None:
+        vocabulary.write_text("cat\ndog\nfish\n")
+        text = tf.lookup.TextFileInitializer(
+            str(vocabulary), tf.string, tf.lookup.TextFileIndex.WHOLE_LINE, tf.int64, tf.lookup.TextFileIndex.LINE_NUMBER
+        )  # fmt: skip
+        self.table = tf.lookup.StaticVocabularyTable(text, 1)
+        self.embedding = tf.Variable(numbers(4, 4 * WIDTH), name="embedding")
+        self.layers = [tf.Variable(numbers(4 * WIDTH, 4 * WIDTH, seed=s) / 4, name=f"layer_{s}") for s in (1, 2, 3)]
+        self.calls = tf.Variable(0, dtype=tf.int64, trainable=False, name="calls")
+
+    @tf.function(input_signature=[tf.TensorSpec([None, 5], tf.string, name="words")])
+    def classify(self, words: Any) -> dict[str, Any]:
+        """The vocabulary in front, the counter beside."""
+        self.calls.assign_add(1)
+        h = tf.reduce_mean(tf.gather(self.embedding, self.table.lookup(words)), 1)
+        for kernel in self.layers:
+            h = tf.nn.relu(tf.matmul(h, kernel))
+        return {"features": h, "calls": self.calls.read_value()}
+
+
+def save_words(directory: Path) -> Path:
+    """Write :class:`Words` as a SavedModel."""
+    directory.mkdir(parents=True, exist_ok=True)
+    model = Words(directory / "words.txt")
+    tf.saved_model.save(model, str(directory / "model"), signatures=model.classify)
+    return directory / "model"
+
+
+def words(count: int) -> Array:
+    """A batch for :class:`Words`, with a word that is not in the vocabulary."""
+    return np.random.default_rng(count).choice(np.array([b"cat", b"dog", b"fish", b"bird"]), size=(count, 5))

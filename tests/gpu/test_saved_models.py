@@ -1,4 +1,4 @@
-"""Saved models on a GPU, loaded in processes of their own: by TensorFlow alone where XLA computes, after `import tfgraphopt` where an engine does."""
+"""Saved models on a GPU, loaded in processes of their own: by TensorFlow alone with XLA, after `import tfgraphopt` with engines."""
 
 from __future__ import annotations
 

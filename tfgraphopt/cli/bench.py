@@ -127,7 +127,7 @@ def _models(options: argparse.Namespace, feeds: dict[str, Array], progress: Prog
         second = runner or _frozen(options, other)
         yield running("optimised", second, other.graph_def, fitting(feeds, second.inputs, first.inputs))
     if options.xla:
-        check_runnable(model)
+        check_runnable(attrs.evolve(model, state=None))  # XLA has no tables, and gets no handles from us
         yield under_xla("original, XLA", model.graph_def, model.outputs, feeds)
     return feeds
 
@@ -136,7 +136,7 @@ def _frozen(options: argparse.Namespace, model: LoadedModel) -> Runner:
     from tfgraphopt.running import Runner
 
     check_runnable(model)
-    return Runner.of(model.graph_def, model.outputs, threads=options.threads)
+    return Runner.of(model.graph_def, model.outputs, threads=options.threads, state=model.state)
 
 
 def _engines(options: argparse.Namespace, feeds: dict[str, Array]) -> Iterable[Contestant]:

@@ -78,7 +78,7 @@ def _judge(options: argparse.Namespace, model: LoadedModel) -> Judge:
         feeds = read_named(options.data, model)
     else:
         feeds = random_feeds(model, common.shape_ranges(options.shape), options.seed)
-    return SameNumbers.of(model.graph_def, model.outputs, feeds, options.tolerance)
+    return SameNumbers.of(model.graph_def, model.outputs, feeds, options.tolerance, model.state)
 
 
 def _ask(command: Sequence[str]) -> Judge:

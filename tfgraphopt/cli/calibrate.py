@@ -84,7 +84,7 @@ def _calibrate(options: argparse.Namespace) -> None:
         paths, pixels = [Path(p) for p in options.data], Pixels(options.pixel_mean, options.pixel_scale)
         batches = batches_of(paths, options.batch, inputs_of(model.graph_def, model.outputs), pixels)
         calibration_of(tables).calibrate(
-            CalibrationRequest(model.graph_def, model.outputs, config, tables, batches, progress)
+            CalibrationRequest(model.graph_def, model.outputs, config, tables, batches, progress, model.state)
         )
 
 

@@ -64,14 +64,15 @@ def read_named(path: Path, model: LoadedModel) -> dict[str, Array]:
 
 
 def check_runnable(model: LoadedModel) -> None:
-    """ConfigError where a graph has inputs that no data goes into: it is of a model whose tables or variables are not in it."""
+    """ConfigError where a graph has inputs that no data goes into: nobody knows the tables or variables that they stand for."""
     from tfgraphopt.graphdef import import_graph_def
 
     nodes = import_graph_def(model.graph_def, list(model.outputs)).main
     handles = [n.name for n in nodes if n.op == "Placeholder" and n.outputs[0].dtype in HANDLES]
-    if handles:
+    left = [name for name in handles if model.state is None or not model.state.provides(name)]
+    if left:
         raise ConfigError(
-            "the graph cannot be run by itself", where=handles, why="it takes tables, or variables that it writes, which are not in it",
+            "the graph cannot be run by itself", where=left, why="it takes tables, or variables that it writes, which are not in it",
             hint="verify and bench of two SavedModels run with them; else take a signature that needs none (--signature)",
         )  # fmt: skip
 

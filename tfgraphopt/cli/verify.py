@@ -97,7 +97,7 @@ def _predict(options: argparse.Namespace) -> int:
         measure = options.measure or options.save_ranges is not None
         request = VerifyRequest(
             model.graph_def, model.outputs, config, common.load_plugins(options), feeds, options.tolerance,
-            not options.no_search, measure, progress,
+            not options.no_search, measure, progress, model.state,
         )  # fmt: skip
         found = _ask(request)
     _save(options, found)
@@ -123,7 +123,8 @@ def _compare(options: argparse.Namespace) -> int:
             if runner is None or options.per_segment:
                 check_runnable(each)
         found = compare(
-            Model(model.graph_def, model.outputs, runners[0]), Model(other.graph_def, other.outputs, runners[1]),
+            Model(model.graph_def, model.outputs, runners[0], model.state, model.names),
+            Model(other.graph_def, other.outputs, runners[1], other.state, other.names),
             _batches(options, model), segments=options.per_segment, progress=progress,
         )  # fmt: skip
     _print_comparison(options, found, limits)

@@ -10,15 +10,25 @@ from tfgraphopt.formats.meta_graph import MetaGraphModel
 from tfgraphopt.formats.open import open_model
 from tfgraphopt.formats.saved_model import FunctionModel
 from tfgraphopt.graphdef import GraphDef, export_graph_def, tf_op_table
+from tfgraphopt.sessions import State
 
 
 @attrs.frozen(slots=True)
 class LoadedModel:
-    """A frozen graph, the names its caller fetches, and the nodes that are fed."""
+    """A frozen graph and what its caller knows of it.
+
+    Attributes:
+        outputs: what is fetched.
+        inputs: the nodes that are fed.
+        state: what runs need of the model beside the graph.
+        names: structured names of the outputs, in their order.
+    """
 
     graph_def: GraphDef
     outputs: tuple[str, ...]
     inputs: tuple[str, ...] = ()
+    state: State | None = None
+    names: tuple[str, ...] = ()
 
 
 def load_model(path: Path, outputs: str = "", signature: str = "serving_default", tags: str = "serve") -> LoadedModel:
@@ -43,5 +53,6 @@ def load_model(path: Path, outputs: str = "", signature: str = "serving_default"
     (endpoint,) = model.endpoints(tf_op_table(), [signature])[:1]
     return LoadedModel(
         export_graph_def(endpoint.module) if graph_def is None else graph_def,
-        tuple(endpoint.outputs.values()), tuple(endpoint.inputs.values()),
+        tuple(endpoint.outputs.values()), tuple(endpoint.inputs.values()), endpoint.state,
+        tuple(endpoint.outputs),
     )  # fmt: skip

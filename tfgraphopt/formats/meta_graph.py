@@ -15,12 +15,13 @@ import attrs
 
 from tfgraphopt.errors import GraphDefError
 from tfgraphopt.formats.checkpoint import Checkpoint
+from tfgraphopt.formats.initialising import state_of
 from tfgraphopt.formats.model import Endpoint, Writing, shown
 from tfgraphopt.formats.plan_files import move_plans
 from tfgraphopt.formats.saved_model import FILE, serialised
 from tfgraphopt.formats.signature import INITIALISER, add_signature, ancestors, ends, key_of
 from tfgraphopt.graphdef import GraphDef, attr_of_proto, export_graph_def, import_graph_def
-from tfgraphopt.ir import Module, Node, OpTable, Tensor
+from tfgraphopt.ir import DType, Module, Node, OpTable, Tensor
 from tfgraphopt.transforms.dead_code import FED
 
 ALL = "all signatures"
@@ -60,7 +61,9 @@ class MetaGraphModel:
         module = import_graph_def(_part(self.meta.graph_def, [*fetched, *inputs.values()]), fetched, ops=ops)
         self._freeze(module)
         name = next(iter(chosen)) if len(chosen) == 1 else ALL
-        return [Endpoint(name, module, inputs, outputs)]
+        made = {f"{n.name}:0" for n in module.main if _is_made(n)}
+        state = state_of(self.meta, {name: name for name in made}, self.checkpoint, self.path)
+        return [Endpoint(name, module, inputs, outputs, state=state)]
 
     def _freeze(self, module: Module) -> None:
         if self.checkpoint is None:
@@ -188,6 +191,13 @@ def saved_model_of(meta: Any) -> Any:
     saved = saved_model_pb2.SavedModel(saved_model_schema_version=1)
     saved.meta_graphs.add().CopyFrom(meta)
     return saved
+
+
+def _is_made(node: Node) -> bool:
+    """Whether a node makes a table or a variable."""
+    return not node.inputs and (
+        node.op in _REFERENCES or (node.op not in FED and any(v.dtype is DType.RESOURCE for v in node.outputs))
+    )
 
 
 def _is_read(user: Node) -> bool:

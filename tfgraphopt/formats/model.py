@@ -11,6 +11,7 @@ import attrs
 from tfgraphopt.graphdef import GraphDef
 from tfgraphopt.ir import Module, OpTable
 from tfgraphopt.runtimes import PlanAttributes
+from tfgraphopt.sessions import State
 
 EXAMPLE = 8
 
@@ -26,6 +27,7 @@ class Endpoint:
         outputs: the tensors to fetch, by their structured names.
         notes: what its users should know.
         original: the graph that it was read from, where it is given back as it was if no part of it can be converted.
+        state: what runs need of the model beside the graph; None when it has all.
     """
 
     name: str
@@ -34,6 +36,7 @@ class Endpoint:
     outputs: Mapping[str, str]
     notes: Sequence[str] = ()
     original: GraphDef | None = attrs.field(default=None, repr=False)
+    state: State | None = attrs.field(default=None, repr=False)
 
 
 @attrs.frozen(slots=True)

@@ -112,6 +112,18 @@ class ObjectGraph:
         """The kinds of objects that are bound to the function's arguments: ``variable``, ``constant``, ``resource``, ..."""
         return {self.nodes[i].WhichOneof("kind") for i in self._bound(function)}
 
+    def bound_tensors(self) -> dict[int, str]:
+        """Tensors of the graph by the index of the object that they hold: of every object that a signature's function captures."""
+        found: dict[int, str] = {}
+        nodes = {n.name: n for n in self.meta.graph_def.node}
+        for name in self.signatures():
+            for output in self.meta.signature_def[name].outputs.values():
+                call = nodes[output.name.partition(":")[0]]
+                bound = self._bound(call.attr["f"].func.name) if call.op in _CALLS else ()
+                data = [i for i in call.input if not i.startswith("^")]
+                found.update(zip(bound, data[len(data) - len(bound) :], strict=True))
+        return {index: i if ":" in i else f"{i}:0" for index, i in found.items()}
+
     def _signature(self, name: str) -> Target:
         signature = self.meta.signature_def[name]
         nodes = {n.name: n for n in self.meta.graph_def.node}

@@ -13,6 +13,7 @@ import attrs
 from tfgraphopt.errors import GraphDefError
 from tfgraphopt.formats.checkpoint import Checkpoint
 from tfgraphopt.formats.freezing import freeze, keep_effects_only, only_read
+from tfgraphopt.formats.initialising import state_of
 from tfgraphopt.formats.model import Endpoint, Writing, shown
 from tfgraphopt.formats.object_graph import ObjectGraph, Target
 from tfgraphopt.formats.plan_files import move_plans
@@ -31,6 +32,7 @@ from tfgraphopt.passes import Context
 from tfgraphopt.plugins import Tables
 from tfgraphopt.report import Report
 from tfgraphopt.runtimes import PlanAttributes
+from tfgraphopt.sessions import State
 from tfgraphopt.transforms.dead_code import erase_dead
 from tfgraphopt.transforms.inline_functions import InlineFunctions
 
@@ -111,7 +113,16 @@ class FunctionModel:
         self.frozen[target.endpoint] = {id(tensor): name for name, tensor in tensors.items()}
         inputs = {n: n for n in target.inputs if n not in target.captures}
         outputs = dict(zip(target.outputs, module.main.output_names, strict=True))
-        return Endpoint(target.endpoint, module, inputs, outputs, self._notes(target, state))
+        return Endpoint(
+            target.endpoint, module, inputs, outputs, self._notes(target, state), state=self._state(target, module)
+        )
+
+    def _state(self, target: Target, module: Module) -> State | None:
+        """Where the captures that have not become constants come from: those that a signature has, as others are in no graph."""
+        known = self.objects.bound_tensors()
+        left = {name: index for name, index in target.captures.items() if module.main.find(name) is not None}
+        tensors = {f"{name}:0": known[index] for name, index in left.items() if index in known}
+        return state_of(self.meta, tensors, self.checkpoint, self.path)
 
     def _value(self, index: int, keys: Mapping[int, str]) -> Tensor | None:
         """The value that is bound to an argument, where it may be a constant."""

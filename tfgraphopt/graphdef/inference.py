@@ -20,6 +20,7 @@ GraphDef: TypeAlias = Any
 
 
 _LOOPS = frozenset({"While", "StatelessWhile"})
+_LOOKUPS = frozenset({"LookupTableFind", "LookupTableFindV2"})
 _SMALL = 1024  # elements; larger constants cannot matter to a shape function
 
 
@@ -126,6 +127,8 @@ def _skeleton(graph: Graph, shapes: Mapping[Value, Shape], elements: Mapping[Val
             _placeholder(proto, node.name, node.outputs[0].type.with_shape(shapes[node.outputs[0]]))
         elif op_def_registry.get(node.op) is None:
             _stand_in(proto, node)
+        elif node.op in _LOOKUPS and _finds_scalars(node):
+            _lookup(proto, node)
         else:
             export_node(node, proto.node.add(), lambda v: reference(v, {}), {})
             needed |= function_names(node.attrs.values())
@@ -157,6 +160,21 @@ def _stand_in(proto: GraphDef, node: Node) -> None:
     stand_in = proto.node.add(name=node.name, op="IdentityN" if inputs else "NoOp", input=inputs)
     if inputs:
         stand_in.attr["T"].CopyFrom(attr_to_proto(tuple(v.dtype for v in node.outputs)))
+
+
+def _finds_scalars(node: Node) -> bool:
+    """Whether a lookup gives a scalar for every key, and keys are scalars."""
+    _, keys, default = node.inputs
+    return default.shape.rank == 0 and keys.shape.rank is not None and keys.shape.rank == node.outputs[0].shape.rank
+
+
+def _lookup(proto: GraphDef, node: Node) -> None:
+    """A node whose result has the shape of the keys, which TensorFlow's own inference does not know: only ``tf.lookup`` says so."""
+    _, keys, default = (reference(v, {}) for v in node.inputs)
+    shape = proto.node.add(name=f"{node.name}/keys_shape", op="Shape", input=[keys])
+    shape.attr["T"].type = node.inputs[1].dtype.number
+    made = proto.node.add(name=node.name, op="Fill", input=[shape.name, default])
+    made.attr["T"].type = node.outputs[0].dtype.number
 
 
 def _add_functions(proto: GraphDef, needed: set[str], graph: Graph) -> None:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from tfgraphopt.errors import TfGraphOptError
 from tfgraphopt.graphdef import GraphDef, export_graph_def
 from tfgraphopt.ir import Module
+from tfgraphopt.sessions import State, open_session
 
 Array = NDArray[Any]
 
@@ -19,13 +20,16 @@ class RunFailed(TfGraphOptError):
     """TensorFlow could not load or run a graph; ``why`` is its message."""
 
 
-def run(model: Module | GraphDef, feeds: Mapping[str, Any], fetches: Sequence[str] | None = None) -> dict[str, Array]:
+def run(
+    model: Module | GraphDef, feeds: Mapping[str, Any], fetches: Sequence[str] | None = None, state: State | None = None
+) -> dict[str, Array]:  # fmt: skip
     """What TensorFlow computes, by fetch name, on the CPU with Grappler and all graph optimisations off.
 
     Args:
         model: a module is exported first.
         feeds: by node or tensor name; names that the graph does not have are ignored.
         fetches: tensor names; by default a module's outputs.
+        state: what the graph needs of the model that it is part of.
 
     Raises:
         RunFailed: TensorFlow refuses the graph or an op fails.
@@ -34,13 +38,10 @@ def run(model: Module | GraphDef, feeds: Mapping[str, Any], fetches: Sequence[st
 
     graph_def = export_graph_def(model) if isinstance(model, Module) else model
     names = list(fetches if fetches is not None else _outputs(model))
-    graph = tf.Graph()
+    present = {node.name for node in graph_def.node}
+    fed = {_tensor(name): array for name, array in feeds.items() if name.partition(":")[0] in present}
     try:
-        with graph.as_default():
-            tf.graph_util.import_graph_def(graph_def, name="")
-        present = {node.name for node in graph_def.node}
-        fed = {_tensor(name): array for name, array in feeds.items() if name.partition(":")[0] in present}
-        with tf.compat.v1.Session(graph=graph, config=plain_session_config()) as session:
+        with open_session(graph_def, state, plain_session_config()) as session:
             values = session.run([_tensor(n) for n in names], fed)
     except (ValueError, TypeError, tf.errors.OpError) as error:
         raise RunFailed("TensorFlow does not run the graph", why=str(error)) from error
