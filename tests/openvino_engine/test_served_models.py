@@ -112,7 +112,7 @@ def _call(model: Any, feeds: Feeds) -> list[Any]:
     return [made[name].numpy() for name in sorted(made)]
 
 
-@pytest.mark.parametrize("engine", ["openvino", "xla"])
+@pytest.mark.parametrize("engine", ["openvino", "xla", "tensorrt"])
 def test_an_engine_behind_what_comes_in(served: tuple[Path, Served], engine: str, tmp_path: Path) -> None:
     path, model = served
     result = tgo.optimize(path, engine=engine, max_batch_size=8)
