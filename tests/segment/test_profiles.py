@@ -148,3 +148,31 @@ def test_a_shape_tensor_without_values_is_told_how_to_give_them() -> None:
     config = tgo.Config(max_batch_size=2, strict=True)
     with pytest.raises(ConfigError, match=r"leaves inputs out[\s\S]*values="):
         tgo.optimize_graph_def(resized(), ["y"], config)
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_a_lookup_has_the_shape_of_its_keys(known: bool) -> None:
+    """``tf.lookup`` says so while a graph is made; in a GraphDef it is only said where shapes have been written beside the ops."""
+    with tf.Graph().as_default() as graph:
+        words = placeholder([None, 5], "words", tf.string)
+        text = tf.lookup.KeyValueTensorInitializer(["cat", "dog"], np.array([1, 2], np.int64))
+        h = tf.gather(np.ones((3, 8), np.float32), tf.lookup.StaticHashTable(text, 0).lookup(words))
+        tf.nn.sigmoid(tf.nn.relu(tf.nn.tanh(tf.reduce_mean(h, 1))), name="y")
+    config = tgo.Config(input_shapes={"words": tgo.ShapeRange((1, 5), (2, 5), (4, 5))}, engine="none")
+    result = tgo.optimize_graph_def(graph.as_graph_def(add_shapes=known), ["y"], config)
+    ((only,),) = ranges_of(result).values()
+    assert [(r["min"], r["max"]) for r in only] == [((1, 5), (4, 5))]
+
+
+def test_a_lookup_of_vectors_has_not() -> None:
+    """Keys of two elements, values of three: such a table's own op says so, and TensorFlow infers it."""
+    with tf.Graph().as_default() as graph:
+        keys = placeholder([None, 2], "keys", tf.int64)
+        table = tf.raw_ops.MutableDenseHashTableV2(
+            empty_key=np.array([-1, -1], np.int64), deleted_key=np.array([-2, -2], np.int64), value_dtype=tf.float32, value_shape=[3]
+        )  # fmt: skip
+        found = tf.raw_ops.LookupTableFindV2(table_handle=table, keys=keys, default_value=np.zeros(3, np.float32))
+        tf.nn.sigmoid(tf.nn.relu(tf.nn.tanh(found)), name="y")
+    result = tgo.optimize_graph_def(graph.as_graph_def(), ["y"], tgo.Config(max_batch_size=4, engine="none"))
+    ((only,),) = ranges_of(result).values()
+    assert [(r["min"], r["max"]) for r in only] == [((1, 3), (4, 3))]

@@ -21,6 +21,8 @@ GraphDef: TypeAlias = Any
 
 _LOOPS = frozenset({"While", "StatelessWhile"})
 _LOOKUPS = frozenset({"LookupTableFind", "LookupTableFindV2"})
+_SCALAR_TABLES = frozenset({"HashTable", "HashTableV2", "AnonymousHashTable", "MutableHashTable", "MutableHashTableV2"})
+"""Tables whose keys and values are scalars."""
 _SMALL = 1024  # elements; larger constants cannot matter to a shape function
 
 
@@ -164,8 +166,13 @@ def _stand_in(proto: GraphDef, node: Node) -> None:
 
 def _finds_scalars(node: Node) -> bool:
     """Whether a lookup gives a scalar for every key, and keys are scalars."""
-    _, keys, default = node.inputs
-    return default.shape.rank == 0 and keys.shape.rank is not None and keys.shape.rank == node.outputs[0].shape.rank
+    table, keys, default = node.inputs
+    if table.producer is not None and table.producer.op in _SCALAR_TABLES:
+        return True
+    rank = (
+        keys.shape.rank
+    )  # the table is a handle from elsewhere, but somebody has written the rank of the result beside the op
+    return default.shape.rank == 0 and rank is not None and rank == node.outputs[0].shape.rank
 
 
 def _lookup(proto: GraphDef, node: Node) -> None:
