@@ -66,7 +66,7 @@ def test_json_keeps_everything(tensors: dict[str, Any]) -> None:
     assert Statistics.from_json(found.to_json()) == found
 
 
-@settings(max_examples=20)
+@settings(max_examples=20, deadline=None)
 @given(st.lists(finite, min_size=2, max_size=4), st.randoms())
 def test_files_add_up_in_any_order(tmp_path_factory: pytest.TempPathFactory, parts: list[Any], random: Any) -> None:
     folder = tmp_path_factory.mktemp("shards")
