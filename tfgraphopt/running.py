@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from tfgraphopt.errors import ConfigError
 from tfgraphopt.graphdef import GraphDef, tf_op_table
-from tfgraphopt.sessions import State, open_session
+from tfgraphopt.sessions import State, is_bound, open_session
 from tfgraphopt.testing.compare import RunFailed
 
 Array = npt.NDArray[Any]
@@ -66,12 +66,16 @@ class Runner:
         config.gpu_options.allow_growth = True
         try:
             session = open_session(graph_def, state, config)
+        except (ValueError, tf.errors.OpError) as error:
+            raise RunFailed("TensorFlow does not load the graph", why=str(error)) from error
+        try:
             for name in outputs:
                 session.graph.get_tensor_by_name(tensor_name(name))
-        except (ValueError, KeyError, tf.errors.OpError) as error:
+        except (ValueError, KeyError) as error:
+            session.close()
             raise RunFailed("TensorFlow does not load the graph", why=str(error)) from error
-        nodes = [n.name for n in graph_def.node if n.op == "Placeholder"]
-        return cls(session, tuple(n for n in nodes if state is None or not state.provides(n)), tuple(outputs))
+        inputs = (n.name for n in graph_def.node if n.op == "Placeholder" and not is_bound(n.name, state))
+        return cls(session, tuple(inputs), tuple(outputs))
 
     def __call__(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
         """The outputs for ``feeds``, by name."""

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from tfgraphopt.graphdef import GraphDef
+if TYPE_CHECKING:  # the command line reads this module before it knows whether TensorFlow is needed
+    from tfgraphopt.graphdef import GraphDef
 
 _SCOPE = "tfgraphopt_state"
 
@@ -40,9 +41,10 @@ class State:
     assets: Mapping[str, Path] = attrs.field(factory=dict)
     initialisers: Sequence[str] = ()
 
-    def provides(self, node: str) -> bool:
-        """Whether ``node`` of the frozen graph is bound to something of the model."""
-        return f"{node}:0" in self.tensors
+
+def is_bound(node: str, state: State | None) -> bool:
+    """Whether ``node`` of a frozen graph stands for something of its model, and nobody feeds it."""
+    return state is not None and f"{node}:0" in state.tensors
 
 
 def open_session(graph_def: GraphDef, state: State | None = None, config: Any = None) -> Any:

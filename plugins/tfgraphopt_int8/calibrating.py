@@ -17,7 +17,7 @@ from tfgraphopt.optimization import Result, op_table, optimize_graph_def, pipeli
 from tfgraphopt.passes import Context, PassManager, Step
 from tfgraphopt.plugins import Tables
 from tfgraphopt.report import Report
-from tfgraphopt.sessions import open_session
+from tfgraphopt.sessions import is_bound, open_session
 from tfgraphopt_int8 import recording
 from tfgraphopt_int8.coverage import findings
 from tfgraphopt_int8.feeding import Batch, Feeder, samples_of
@@ -157,7 +157,7 @@ def _save(statistics: Statistics, settings: Settings) -> None:
 
 def _run(graph: CalibrationGraph, request: CalibrationRequest, settings: Settings) -> None:
     main, state = import_graph_def(request.graph_def, list(request.outputs)).main, request.state
-    feeder = Feeder.of(n for n in main if state is None or not state.provides(n.name))
+    feeder = Feeder.of(n for n in main if not is_bound(n.name, state))
     fetches = [_tensor(o) for o in request.outputs]
     session = open_session(graph.graph_def(), state)  # not entered: data of a tf.data.Dataset is iterated over eagerly
     try:

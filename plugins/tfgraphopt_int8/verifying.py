@@ -14,7 +14,6 @@ from tfgraphopt.ir.tensor import Array
 from tfgraphopt.optimization import Result, op_table, pipeline_of
 from tfgraphopt.passes import Context, PassManager
 from tfgraphopt.report import Report
-from tfgraphopt.sessions import open_session
 from tfgraphopt.verification import Culprit, Errors, Verification, VerifyRequest
 from tfgraphopt_int8.calibrating import CALIBRATION, until_int8
 from tfgraphopt_int8.int8 import LAYERS_HOOK, PLANNING, Ranges, calibrator_of, form_of, quantise, rules_of
@@ -25,7 +24,7 @@ from tfgraphopt_int8.sites import Sites, find_sites
 from tfgraphopt_int8.sources import Sources
 from tfgraphopt_int8.weights import Form
 from tfgraphopt_precision.culprits import smallest
-from tfgraphopt_precision.model import Model, SegmentPlace, run, take_apart
+from tfgraphopt_precision.model import Model, SegmentPlace, original_results, take_apart
 from tfgraphopt_precision.rewriting import copied
 from tfgraphopt_trt.support import LAYERS_HOOK as TRT_LAYERS_HOOK
 
@@ -46,11 +45,7 @@ def verify(request: VerifyRequest) -> Verification | None:
     graph_def, places = take_apart(Result(ctx.module, ctx.report, ctx.config, ctx.tables, request.graph_def))
     layers = {layer.op: layer for layer in request.tables.items(TRT_LAYERS_HOOK)}
     model = Model(graph_def, places, request.outputs, request.feeds, layers, request.state)
-    feeds = {name if ":" in name else f"{name}:0": array for name, array in request.feeds.items()}
-    fetches = [o if ":" in o else f"{o}:0" for o in request.outputs]
-    with open_session(request.graph_def, request.state) as session:
-        expected = run(session, fetches, feeds)
-    truth = dict(zip(request.outputs, expected, strict=True))
+    truth = dict(zip(request.outputs, original_results(request), strict=True))
     quantiser = _Quantiser(ctx, Settings.of(request.config), ranges, form_of(ctx, Settings.of(request.config)))
     return _Verifier(request, model, quantiser, truth).verification(notes)
 

@@ -14,6 +14,7 @@ from tfgraphopt.ir.tensor import Array
 from tfgraphopt.optimization import Result
 from tfgraphopt.regions import inline
 from tfgraphopt.sessions import State, open_session
+from tfgraphopt.verification import VerifyRequest
 from tfgraphopt_precision.observing import as_hardware
 from tfgraphopt_trt.engine_nodes import body_of
 from tfgraphopt_trt.engine_ops import OPS
@@ -119,6 +120,13 @@ class Model:
 
     def _run(self, fetches: Sequence[str], overrides: Mapping[str, Array]) -> list[Array]:
         return run(self._session, fetches, {**self._feeds, **overrides})
+
+
+def original_results(request: VerifyRequest) -> list[Array]:
+    """What TensorFlow computes of the request's graph on its data."""
+    feeds = {_fetch(name): array for name, array in request.feeds.items()}
+    with open_session(request.graph_def, request.state) as session:
+        return run(session, [_fetch(o) for o in request.outputs], feeds)
 
 
 def run(session: Any, fetches: Sequence[str], feeds: Mapping[str, Array]) -> list[Array]:

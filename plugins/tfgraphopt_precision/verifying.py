@@ -9,11 +9,10 @@ import attrs
 from tfgraphopt.ir import Graph
 from tfgraphopt.ir.tensor import Array
 from tfgraphopt.optimization import optimize_graph_def
-from tfgraphopt.sessions import open_session
 from tfgraphopt.verification import Culprit, Errors, Verification, VerifyRequest
 from tfgraphopt_precision.culprits import contributions, smallest
 from tfgraphopt_precision.deciding import Decider
-from tfgraphopt_precision.model import Model, SegmentPlace, run, take_apart
+from tfgraphopt_precision.model import Model, SegmentPlace, original_results, take_apart
 from tfgraphopt_precision.modes import MODES, Mode
 from tfgraphopt_precision.plan import FLOAT32, LayerPrecision, PrecisionPlan
 from tfgraphopt_precision.precision import assignment, decider_of, table
@@ -37,10 +36,7 @@ def verify(request: VerifyRequest) -> Verification | None:
     )
     graph_def, places = take_apart(lowered)
     layers = {layer.op: layer for layer in request.tables.items(LAYERS_HOOK)}
-    feeds = {name if ":" in name else f"{name}:0": array for name, array in request.feeds.items()}
-    fetches = [o if ":" in o else f"{o}:0" for o in request.outputs]
-    with open_session(request.graph_def, request.state) as session:
-        expected = run(session, fetches, feeds)
+    expected = original_results(request)
     model = Model(graph_def, places, request.outputs, request.feeds, layers, request.state)
     return _Verifier(request, model, expected, _planner(request, model)).verification()
 

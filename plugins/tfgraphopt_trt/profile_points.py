@@ -67,6 +67,10 @@ class _Row:
         others = [d for d in _static(self.between, key) if len(d) == len(main[0])]
         return InputRange(*_spread(main, others), self._elements(key))
 
+    def known(self, key: Key, value: Value) -> InputRange | None:
+        """The range of the tensor that ``value`` reads as ``key``, by inference or because its shape is fixed."""
+        return self.range_of(key) or (InputRange.fixed(value.shape.static()) if value.shape.is_static else None)
+
     def is_open(self, value: Value) -> bool:
         """Whether nobody knows the size of the first axis of ``value``."""
         shape = self._shape(value, self.main[1])
@@ -166,7 +170,7 @@ class ProfilePoints:
         pairs = list(enumerate(zip(keys, values, strict=True)))
         profiles = []
         for row in self.rows:
-            ranges = {i: row.range_of(k) or _fixed(v) or row.collected(v) for i, (k, v) in pairs}
+            ranges = {i: row.known(k, v) or row.collected(v) for i, (k, v) in pairs}
             unknown = [keys[i] for i, r in ranges.items() if r is None]
             if unknown:
                 last = row.main[-1].shapes.get(unknown[0], Shape(None))
@@ -180,7 +184,7 @@ class ProfilePoints:
         for value in entering(group):
             key = self._resolved(value, functions)
             for row in self.rows:
-                if row.range_of(key) is None and _fixed(value) is None and row.collected(value):
+                if row.known(key, value) is None and row.collected(value):
                     found[value.name] = collector_of(value, row.is_open)
         return found
 
@@ -199,10 +203,6 @@ def _batch(points: Sequence[Point], dims: Mapping[str, tuple[int | None, ...] | 
         return None
     low, opt, high = sizes.pop()
     return low, opt, high
-
-
-def _fixed(value: Value) -> InputRange | None:
-    return InputRange.fixed(value.shape.static()) if value.shape.is_static else None
 
 
 @attrs.define(slots=True)

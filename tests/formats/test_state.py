@@ -54,9 +54,10 @@ def test_a_graph_of_tensorflow_1(resource: bool, tmp_path: Path) -> None:
     made = run(model.graph_def, feeds, model.outputs, model.state)
     expected = served(path, "all", feeds)
     for name, value in expected.items():
-        np.testing.assert_array_equal(
-            made[f"{name}:0"], value
-        ) if value.dtype == object else np.testing.assert_allclose(made[f"{name}:0"], value, rtol=1e-5)
+        if value.dtype == object:
+            np.testing.assert_array_equal(made[f"{name}:0"], value)
+        else:
+            np.testing.assert_allclose(made[f"{name}:0"], value, rtol=1e-5)
 
 
 def test_a_checkpoint_with_its_meta_graph(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from tfgraphopt.errors import ConfigError
 from tfgraphopt.ir import DType, Node, Shape
+from tfgraphopt.sessions import is_bound
 
 if TYPE_CHECKING:
     from tfgraphopt.config import ShapeRange
@@ -69,7 +70,7 @@ def check_runnable(model: LoadedModel) -> None:
 
     nodes = import_graph_def(model.graph_def, list(model.outputs)).main
     handles = [n.name for n in nodes if n.op == "Placeholder" and n.outputs[0].dtype in HANDLES]
-    left = [name for name in handles if model.state is None or not model.state.provides(name)]
+    left = [name for name in handles if not is_bound(name, model.state)]
     if left:
         raise ConfigError(
             "the graph cannot be run by itself", where=left, why="it takes tables, or variables that it writes, which are not in it",

@@ -61,8 +61,8 @@ class MetaGraphModel:
         module = import_graph_def(_part(self.meta.graph_def, [*fetched, *inputs.values()]), fetched, ops=ops)
         self._freeze(module)
         name = next(iter(chosen)) if len(chosen) == 1 else ALL
-        made = {f"{n.name}:0" for n in module.main if _is_made(n)}
-        state = state_of(self.meta, {name: name for name in made}, self.checkpoint, self.path)
+        made = [f"{n.name}:0" for n in module.main if _is_made(n)]
+        state = state_of(self.meta, dict(zip(made, made, strict=True)), self.checkpoint, self.path)
         return [Endpoint(name, module, inputs, outputs, state=state)]
 
     def _freeze(self, module: Module) -> None:

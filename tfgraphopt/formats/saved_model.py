@@ -119,8 +119,8 @@ class FunctionModel:
 
     def _state(self, target: Target, module: Module) -> State | None:
         """Where the captures that have not become constants come from: those that a signature has, as others are in no graph."""
-        known = self.objects.bound_tensors()
         left = {name: index for name, index in target.captures.items() if module.main.find(name) is not None}
+        known = self.objects.bound_tensors() if left else {}
         tensors = {f"{name}:0": known[index] for name, index in left.items() if index in known}
         return state_of(self.meta, tensors, self.checkpoint, self.path)
 

@@ -169,9 +169,8 @@ def _finds_scalars(node: Node) -> bool:
     table, keys, default = node.inputs
     if table.producer is not None and table.producer.op in _SCALAR_TABLES:
         return True
-    rank = (
-        keys.shape.rank
-    )  # the table is a handle from elsewhere, but somebody has written the rank of the result beside the op
+    # The table is a handle from elsewhere, but somebody has written the rank of the result beside the op.
+    rank = keys.shape.rank
     return default.shape.rank == 0 and rank is not None and rank == node.outputs[0].shape.rank
 
 
